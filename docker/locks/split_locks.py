@@ -1,0 +1,196 @@
+"""Cut the project's locks in two: what Poetry installs, and the torch family.
+
+Runs in the ``locks`` stage, before anything large is downloaded, and stops the build with one
+sentence where the locks are out of date or do not fit together. The host's ``scripts/lock.py``
+uses the same functions, so that both sides agree on what the family is.
+
+The *torch family* is torch, torchvision and torchaudio, and of what they need, directly or deep
+down, the packages whose name says that they belong to a torch build (triton, CUDA, ROCm) and that
+nothing else in the project needs. Plain packages that torch happens to need (numpy, jinja2 …) are
+not family: they are the same for every build, and adding one must not change torch's layer.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import tomlkit
+
+ROOTS = ("torch", "torchvision", "torchaudio")
+BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+
+
+class LockError(Exception):
+    """A lock cannot be used; the message is one sentence with the command that mends it."""
+
+
+def normalize(name: str) -> str:
+    """Return a package name as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def family(poetry_lock: dict) -> set[str]:
+    """Return the names in a parsed poetry.lock that belong to the torch family."""
+    needs: dict[str, set[str]] = {}
+    for package in poetry_lock.get("package", []):
+        needs.setdefault(normalize(package["name"]), set()).update(
+            map(normalize, package.get("dependencies", {}))
+        )
+    found = {name for name in ROOTS if name in needs}
+    queue = list(found)
+    reached = set(found)
+    while queue:
+        for name in needs.get(queue.pop(), set()) - reached:
+            reached.add(name)
+            queue.append(name)
+    found |= {name for name in reached if BUILD_PACKAGE.fullmatch(name)}
+    while True:
+        elsewhere = set().union(*(needs[name] for name in needs if name not in found))
+        shared = (found & elsewhere) - set(ROOTS)
+        if not shared:
+            return found
+        found -= shared
+
+
+def pins(torch_lock: str) -> dict[str, str]:
+    """Return {name: version} for the text of a locks/torch.<build>.txt."""
+    return {normalize(name): version for name, version in PIN.findall(torch_lock)}
+
+
+def versions(poetry_lock: dict, group: str = "main") -> dict[str, set[str]]:
+    """Return {name: versions} of one group in a parsed poetry.lock.
+
+    Poetry may lock a package in several versions, one for each set of platforms.
+    """
+    found: dict[str, set[str]] = {}
+    for package in poetry_lock.get("package", []):
+        if group in package["groups"]:
+            found.setdefault(normalize(package["name"]), set()).add(package["version"])
+    return found
+
+
+def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
+    """Raise LockError where a torch lock was not made from this poetry.lock."""
+    locked, wanted = pins(torch_lock), versions(poetry_lock)
+    here = f"locks/torch.{build}.txt"
+    mend = f"run `make lock BUILD={build}`"
+    for name in ROOTS:
+        have = locked.get(name, "none").partition("+")[0]
+        want = next(iter(wanted.get(name, {"none"})))
+        if have != want:
+            raise LockError(
+                f"{here} has {name} {have} where poetry.lock has {want}: {mend}, then build again."
+            )
+    twice = sorted(locked.keys() & (wanted.keys() - family(poetry_lock)))
+    if twice:
+        raise LockError(f"{here} has {', '.join(twice)}, which Poetry installs too: {mend}.")
+
+
+def for_poetry(pyproject: dict) -> dict:
+    """Return the part of pyproject.toml that decides what Poetry installs.
+
+    Whatever else changes in pyproject.toml (version, ruff's settings …) then leaves the dependency
+    layer as it is. Poetry's content hash covers exactly these tables.
+    """
+    project, poetry = pyproject.get("project", {}), pyproject.get("tool", {}).get("poetry", {})
+    project_keys = ("requires-python", "dependencies", "optional-dependencies")
+    poetry_keys = ("dependencies", "group", "source", "extras", "dev-dependencies")
+    kept = {
+        "project": {"name": "project", "version": "0"}
+        | {key: project[key] for key in project_keys if key in project},
+        "tool": {
+            "poetry": {"package-mode": False}
+            | {key: poetry[key] for key in poetry_keys if key in poetry}
+        },
+    }
+    if "dependency-groups" in pyproject:
+        kept["dependency-groups"] = pyproject["dependency-groups"]
+    return kept
+
+
+def without(poetry_lock_text: str, names: set[str]) -> str:
+    """Return the text of a poetry.lock with the packages of these names taken out."""
+    document = tomlkit.parse(poetry_lock_text)
+    packages = document["package"]
+    for index in reversed(range(len(packages))):
+        if normalize(packages[index]["name"]) in names:
+            del packages[index]
+    return tomlkit.dumps(document)
+
+
+def with_index(torch_lock: str, index_url: str, torch_index_url: str, build: str) -> str:
+    """Return a torch lock that names the mirror to use in place of its own index, if any."""
+    own = re.search(r"^--index-url .*\n", torch_lock, re.MULTILINE)
+    mirror = f"{torch_index_url.rstrip('/')}/{build}" if own and torch_index_url else ""
+    if not own:
+        mirror = index_url
+    if not mirror:
+        return torch_lock
+    return f"--index-url {mirror}\n" + (torch_lock.replace(own.group(), "") if own else torch_lock)
+
+
+def poetry_check(folder: Path) -> None:
+    """Raise LockError where the folder's poetry.lock is out of date with its pyproject.toml."""
+    check = subprocess.run(
+        ["poetry", "check", "--lock", "-C", folder], capture_output=True, text=True, check=False
+    )
+    if check.returncode:
+        print(check.stdout + check.stderr, file=sys.stderr)
+        raise LockError(
+            "poetry.lock is out of date with pyproject.toml: run `make lock`, then build again."
+        )
+
+
+def split(project: Path, out: Path, build: str, index_url: str, torch_index_url: str) -> None:
+    """Check the locks in ``project`` and write both halves to ``out``.
+
+    Writes out/poetry/pyproject.toml and out/poetry/poetry.lock, for Poetry, and out/torch.txt.
+    Raises LockError, with nothing written that a later stage could mistake for a result.
+    """
+    for url in (index_url, torch_index_url):
+        if "@" in url:
+            raise LockError(
+                "INDEX_URL and TORCH_INDEX_URL would stay readable in the image's history: take "
+                "the password out and hand it in with --secret id=netrc,src=$HOME/.netrc."
+            )
+    lock_file = project / "locks" / f"torch.{build}.txt"
+    if not lock_file.is_file():
+        builds = sorted(p.name[6:-4] for p in lock_file.parent.glob("torch.*.txt"))
+        raise LockError(
+            f"TORCH_BUILD={build} has no lock {lock_file.relative_to(project)} (there are: "
+            f"{', '.join(builds) or 'none'}): make it with `make lock BUILD={build}`."
+        )
+    poetry_lock_text = (project / "poetry.lock").read_text()
+    poetry_lock, torch_lock = tomllib.loads(poetry_lock_text), lock_file.read_text()
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text())
+
+    (out / "poetry").mkdir(parents=True)
+    (out / "poetry" / "pyproject.toml").write_text(tomlkit.dumps(for_poetry(pyproject)))
+    (out / "poetry" / "poetry.lock").write_text(poetry_lock_text)
+    poetry_check(out / "poetry")
+    check_fit(build, torch_lock, poetry_lock)
+    (out / "poetry" / "poetry.lock").write_text(without(poetry_lock_text, family(poetry_lock)))
+    (out / "torch.txt").write_text(with_index(torch_lock, index_url, torch_index_url, build))
+
+
+def main() -> None:
+    """Run as a command; see --help."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("project", type=Path, help="folder with pyproject.toml, poetry.lock, locks")
+    parser.add_argument("out", type=Path, help="folder to write both halves to")
+    parser.add_argument("--build", required=True, help="the torch build, such as cu130 or cpu")
+    parser.add_argument("--index-url", default="", help="mirror of the default package index")
+    parser.add_argument("--torch-index-url", default="", help="mirror of PyTorch's index")
+    arguments = parser.parse_args()
+    try:
+        split(**vars(arguments))
+    except LockError as error:
+        sys.exit(f"ERROR: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""Write the locks: poetry.lock, locks/torch.<build>.txt, locks/poetry.txt and locks/uv.txt.
+
+`make lock` brings everything that is there up to date with pyproject.toml; `make lock BUILD=cu126`
+does the same and adds that build. Versions that still fit stay as they are. A lock is replaced
+whole or not at all.
+
+uv resolves the family on the index that has the build. poetry.lock is the constraint, so that the
+packages that both trees rely on (numpy, jinja2 …) have one version.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import split_locks
+from split_locks import ROOTS, LockError
+
+TOP = Path(__file__).resolve().parent.parent
+# PyTorch's own package index: one folder for each build.
+TORCH_INDEX_URL = os.environ.get("TORCH_INDEX_URL") or "https://download.pytorch.org/whl"
+# The images' platforms: glibc 2.28, as torch's wheels want it; Debian 12 and Ubuntu have newer.
+PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
+NO_INDEX = "# Its index is the default one."
+
+Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
+
+
+def default_build(poetry_lock: dict) -> str | None:
+    """Return the build that the default index carries, such as cu130, as poetry.lock shows it."""
+    for name, versions in split_locks.versions(poetry_lock).items():
+        if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
+            major, minor = next(iter(versions)).split(".")[:2]
+            return f"cu{major}{minor}"
+    return None
+
+
+def roots(poetry_lock: dict) -> dict[str, str]:
+    """Return {name: version} of torch and its sisters in poetry.lock. Raises LockError without."""
+    versions = split_locks.versions(poetry_lock)
+    found = {name: next(iter(versions[name])) for name in ROOTS if name in versions}
+    if "torch" not in found:
+        raise LockError("pyproject.toml does not name torch: run `poetry add torch==VERSION`.")
+    return found
+
+
+def uv_compile(requirements: list[str], constraints: list[str], *options: str) -> str:
+    """Return what `uv pip compile` makes of the requirements. Raises LockError with uv's words."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in").write_text("\n".join(requirements))
+        Path(folder, "constraints").write_text("\n".join(constraints))
+        done = subprocess.run(
+            [
+                *("uv", "pip", "compile", "in", "--constraints", "constraints", "--quiet"),
+                *("--python-version", "3.11", "--only-binary", ":all:", *options),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise LockError(done.stderr.strip())
+    return done.stdout
+
+
+def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict[str, Wheels]:
+    """Return {machine: wheels} of everything that the build's torch needs, as uv resolves it."""
+    wanted, family = roots(poetry_lock), split_locks.family(poetry_lock)
+    options = ["--format", "pylock.toml", "--index-strategy", "unsafe-best-match"]
+    if wheel_folder:
+        local = wheel_versions(wheel_folder, wanted)
+        requirements = [f"{name}=={local[name]}" for name in wanted]
+        options += ["--find-links", str(wheel_folder.resolve())]
+    elif build == default_build(poetry_lock):
+        family = set()  # poetry.lock has this very build: keep its choices
+        requirements = [f"{name}=={version}" for name, version in wanted.items()]
+    else:
+        requirements = [f"{name}=={version}+{build}" for name, version in wanted.items()]
+        options += ["--index", f"{TORCH_INDEX_URL}/{build}"]
+    # Poetry locks some packages once for each set of platforms; uv chooses among those itself.
+    constraints = [
+        f"{name}=={next(iter(versions))}"
+        for name, versions in split_locks.versions(poetry_lock).items()
+        if len(versions) == 1 and name not in family and name not in wanted
+    ]
+    found: dict[str, Wheels] = {}
+    for machine, platform in PLATFORMS.items():
+        try:
+            text = uv_compile(requirements, constraints, *options, "--python-platform", platform)
+        except LockError as error:
+            if found and "No solution found" in str(error):
+                print(f"Build {build} has no wheels for {machine}: locked for {', '.join(found)}.")
+                continue
+            raise LockError(
+                f"locks/torch.{build}.txt was not made. uv says:\n{error}\n"
+                f"If {TORCH_INDEX_URL}/{build} is out of reach, name a mirror with "
+                f"TORCH_INDEX_URL=URL, a folder of wheels with `make lock BUILD={build} "
+                f"WHEELS=FOLDER`, or a list of digests with DIGESTS=FILE."
+            ) from error
+        found[machine] = {
+            split_locks.normalize(package["name"]): (
+                package["version"],
+                {wheel["hashes"]["sha256"] for wheel in package.get("wheels", [])},
+            )
+            for package in tomllib.loads(text)["packages"]
+        }
+    return found
+
+
+def wheel_versions(folder: Path, wanted: dict[str, str]) -> dict[str, str]:
+    """Return {name: version} of the folder's wheels of torch and its sisters, local part and all.
+
+    Raises LockError where the folder lacks one in the version that poetry.lock has.
+    """
+    found = {}
+    for wheel in folder.glob("*.whl"):
+        name, version = unquote(wheel.name).split("-")[:2]
+        if version.partition("+")[0] == wanted.get(split_locks.normalize(name)):
+            found[split_locks.normalize(name)] = version
+    for name, version in wanted.items():
+        if name not in found:
+            raise LockError(f"{folder} has no wheel of {name} {version}, which poetry.lock wants.")
+    return found
+
+
+def from_digests(build: str, poetry_lock: dict, file: Path) -> dict[str, Wheels]:
+    """Return {machine: wheels} of torch and its sisters from a list of digests.
+
+    The file is TOML with a table [[wheel]] for each wheel: name, version, platform, sha256. For a
+    build whose torch needs nothing else of its own, such as cpu.
+    """
+    found: dict[str, Wheels] = {machine: {} for machine in PLATFORMS}
+    for wheel in tomllib.loads(file.read_text())["wheel"]:
+        machine = next((m for m in PLATFORMS if wheel["platform"].endswith(m)), None)
+        wanted = f"{roots(poetry_lock).get(wheel['name'])}+{build}"
+        if machine and wheel["version"] == wanted:
+            found[machine][wheel["name"]] = (wanted, {wheel["sha256"]})
+    for name in roots(poetry_lock):
+        if name not in found["x86_64"]:
+            raise LockError(f"{file} has no digest of {name} for {build} on x86-64.")
+    return found
+
+
+def render(build: str, index: str, family: dict[str, Wheels]) -> str:
+    """Return the text of locks/torch.<build>.txt: a requirements file with pip's hashes."""
+    lines = [
+        index,
+        f"# The torch family of build {build}, made by `make lock`. Do not edit.",
+    ]
+    for name in sorted(set().union(*family.values())):
+        machines = [machine for machine in family if name in family[machine]]
+        for version in sorted({family[machine][name][0] for machine in machines}):
+            of_version = [m for m in machines if family[m][name][0] == version]
+            marker = ""
+            if set(of_version) != set(PLATFORMS):
+                marker = f' ; platform_machine == "{of_version[0]}"'
+            digests = sorted(set().union(*(family[m][name][1] for m in of_version)))
+            hashes = [f"    --hash=sha256:{digest}" for digest in digests]
+            lines.append(" \\\n".join([f"{name}=={version}{marker}", *hashes]))
+    return "\n".join(lines) + "\n"
+
+
+def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path | None) -> str:
+    """Return the text of locks/torch.<build>.txt. Raises LockError where it cannot be made."""
+    if digests:
+        found = from_digests(build, poetry_lock, digests)
+    else:
+        found = from_index(build, poetry_lock, wheels)
+    with_poetry = split_locks.versions(poetry_lock).keys() - split_locks.family(poetry_lock)
+    family = {
+        machine: {n: w for n, w in all_.items() if n not in with_poetry}
+        for machine, all_ in found.items()
+    }
+    for name in sorted(set().union(*family.values())):
+        if name not in ROOTS and not split_locks.BUILD_PACKAGE.fullmatch(name):
+            raise LockError(
+                f"torch for {build} needs {name}, which poetry.lock lacks: run `poetry add {name}`."
+            )
+    official = any(version.endswith(f"+{build}") for version, _ in family["x86_64"].values())
+    index = f"--index-url {TORCH_INDEX_URL}/{build}" if official else NO_INDEX
+    return render(build, index, family)
+
+
+def lock_tools(source: Path) -> None:
+    """Write the lock of one of locks/*.in; what is locked and still fits stays."""
+    target = source.with_suffix(".txt")
+    done = subprocess.run(
+        [
+            *("uv", "pip", "compile", source.name, "--output-file", target.name, "--quiet"),
+            *("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate"),
+            *("--custom-compile-command", "make lock"),
+        ],
+        cwd=source.parent,
+        check=False,
+    )
+    if done.returncode:
+        raise LockError(f"locks/{target.name} was not made (what uv says is above).")
+    print(f"locks/{target.name} is up to date")
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file whole, or leave the one that is there; say what happened."""
+    name = file.relative_to(TOP)
+    if file.exists() and file.read_text() == text:
+        print(f"{name} is up to date")
+        return
+    unfinished = file.with_suffix(".tmp")
+    unfinished.write_text(text)
+    unfinished.replace(file)
+    print(f"{name} written")
+
+
+def check_url(url: str) -> str:
+    """Return the URL. Raises LockError for one with a password, which would land in a lock."""
+    if urlsplit(url).password:
+        raise LockError("TORCH_INDEX_URL holds a password: put it into ~/.netrc instead.")
+    return url
+
+
+def main() -> None:
+    """Run as a command; see --help."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--build", help="the torch build to lock (default: all that are there)")
+    parser.add_argument("--wheels", type=Path, help="take torch's wheels from this folder")
+    parser.add_argument("--digests", type=Path, help="take torch's digests from this TOML file")
+    arguments = parser.parse_args()
+    errors: list[LockError] = []
+    try:
+        check_url(TORCH_INDEX_URL)
+        if (arguments.wheels or arguments.digests) and not arguments.build:
+            raise LockError("WHEELS and DIGESTS go with one build: add BUILD=<build>.")
+        for file in (arguments.wheels, arguments.digests):
+            if file and not file.exists():
+                raise LockError(f"{file} does not exist.")
+        if subprocess.run(["poetry", "lock"], cwd=TOP, check=False).returncode:
+            raise LockError("poetry.lock was not made (what Poetry says is above).")
+        poetry_lock = tomllib.loads((TOP / "poetry.lock").read_text())
+        builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
+        for build in sorted({arguments.build} if arguments.build else builds):
+            try:
+                text = torch_lock(build, poetry_lock, arguments.wheels, arguments.digests)
+                replace(TOP / "locks" / f"torch.{build}.txt", text)
+            except LockError as error:
+                errors.append(error)
+        for source in sorted((TOP / "locks").glob("*.in")):
+            lock_tools(source)
+    except LockError as error:
+        errors.append(error)
+    for error in errors:
+        print(f"ERROR: {error}", file=sys.stderr)
+    sys.exit(bool(errors))
+
+
+if __name__ == "__main__":
+    main()
