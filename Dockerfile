@@ -1,0 +1,190 @@
+# The GPU image. Dockerfile.cpu is made from this file by `make Dockerfile.cpu`: edit only this one.
+#
+#   docker build .                  runtime: Python, /app/.venv and your code in /app/src
+#   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
+#
+#   base ──▶ builder ──▶ locks ──▶ deps ──(everything but torch, megabytes)──▶ runtime
+#     │                    └──────▶ torch (gigabytes, a layer on base) ───────────▲ ▼ dev
+
+# Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
+ARG BASE_IMAGE=ubuntu:22.04
+
+# Which torch: the name of a file locks/torch.<build>.txt.
+ARG TORCH_BUILD=cu130
+
+# An empty folder, unless you hand in wheels: --build-context wheels=FOLDER
+FROM scratch AS wheels
+
+
+# ---- base: Python 3.11 and an empty virtual environment ----
+FROM ${BASE_IMAGE} AS base
+
+# For the error message that names it.
+ARG BASE_IMAGE
+# Scheme and host of a mirror, where the base image's own apt sources are out of reach.
+ARG APT_MIRROR=
+ARG PPA_URL=http://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
+
+# Both caches outlive the build: a changed package list downloads only what is new. Locked, since
+# apt cannot share them. The third mount hides docker-clean, which would empty them.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=secret,id=ca \
+    /mnt/base/install-python.sh /mnt/base
+
+# The .pth file makes your code importable for whatever Python starts, in any folder and with any
+# environment. A login shell sets a PATH of its own, hence the profile.
+ENV VIRTUAL_ENV=/app/.venv
+RUN --mount=type=bind,source=docker/base,target=/mnt/base \
+    python3.11 -m venv --without-pip $VIRTUAL_ENV \
+    && echo /app/src > $VIRTUAL_ENV/lib/python3.11/site-packages/app_src.pth \
+    && echo "PATH=$VIRTUAL_ENV/bin:\$PATH" > /etc/profile.d/venv.sh \
+    && /mnt/base/finish-tree.sh
+
+ENV PATH=$VIRTUAL_ENV/bin:$PATH \
+    LANG=C.UTF-8 \
+    PYTHONUNBUFFERED=1
+WORKDIR /app
+
+
+# ---- builder: compiler, headers, uv and Poetry ----
+FROM base AS builder
+
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=secret,id=ca \
+    /mnt/base/apt-install.sh \
+        build-essential \
+        curl \
+        git \
+        python3.11-dev \
+        'python3.11-venv|python3-pip-whl'
+
+# Whatever talks TLS trusts this one file. Build secret `ca` is mounted over it, so the certificate
+# of a proxy is trusted while a step runs and is in no layer.
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
+    REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
+    CURL_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
+    PIP_CERT=/etc/ssl/certs/ca-certificates.crt
+
+# A package index to use in place of the default one.
+ARG INDEX_URL=
+ENV PIP_INDEX_URL=$INDEX_URL \
+    UV_DEFAULT_INDEX=$INDEX_URL \
+    POETRY_PYPI_MIRROR_URL=$INDEX_URL
+
+# Poetry lives apart from your packages, and installs into the environment that VIRTUAL_ENV names.
+ENV POETRY_HOME=/opt/poetry \
+    POETRY_NO_INTERACTION=1 \
+    POETRY_VIRTUALENVS_CREATE=false \
+    PATH=$PATH:/opt/poetry/bin:/opt/uv/bin
+
+# `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
+ARG POETRY_INSTALLER=locked
+ARG POETRY_INSTALLER_URL=https://install.python-poetry.org
+RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
+    --mount=type=bind,source=docker/builder,target=/mnt/builder \
+    --mount=type=bind,source=locks/poetry.txt,target=/mnt/locks/poetry.txt \
+    --mount=type=bind,source=locks/uv.txt,target=/mnt/locks/uv.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    /mnt/builder/install-poetry.sh /mnt/locks
+
+
+# ---- locks: poetry.lock cut in two, checked before anything large is downloaded ----
+# The next two stages each mount one half. They run again when their half has changed, not whenever
+# this stage has.
+FROM builder AS locks
+
+ARG TORCH_BUILD
+ARG TORCH_INDEX_URL=
+RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
+    --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
+    --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
+    --mount=type=bind,source=locks,target=/mnt/project/locks \
+    $POETRY_HOME/venv/bin/python /mnt/locks/split_locks.py /mnt/project /locks \
+        --build "$TORCH_BUILD" --index-url "$INDEX_URL" --torch-index-url "$TORCH_INDEX_URL"
+
+
+# ---- deps: your dependencies, without the torch family ----
+FROM builder AS deps
+
+RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=cache,target=/root/.cache \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    poetry install --directory /mnt/project --no-root --only main \
+    && /mnt/base/finish-tree.sh
+
+
+# ---- torch: the torch family ----
+# A layer right on base, not a copy out of the builder: torch's gigabytes are written once, and
+# runtime and dev share them.
+FROM base AS torch
+
+ARG TORCH_BUILD
+RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+    --mount=type=bind,from=builder,source=/opt/uv/bin/uv,target=/mnt/uv \
+    --mount=type=bind,from=wheels,target=/mnt/wheels \
+    --mount=type=bind,source=docker/torch/install-torch.sh,target=/mnt/install-torch.sh \
+    --mount=type=bind,source=docker/base/finish-tree.sh,target=/mnt/finish-tree.sh \
+    --mount=type=cache,target=/mnt/cache \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=netrc,target=/mnt/netrc \
+    /mnt/install-torch.sh /mnt && /mnt/finish-tree.sh
+
+
+# ---- dev: the builder's tools, your dependencies and the dev group on torch's layer ----
+FROM torch AS dev
+
+# This way round, since torch copied into the builder would be written a second time.
+COPY --from=builder / /
+COPY --link --from=deps /app/.venv /app/.venv
+ENV POETRY_HOME=/opt/poetry \
+    POETRY_NO_INTERACTION=1 \
+    POETRY_VIRTUALENVS_CREATE=false \
+    PATH=$PATH:/opt/poetry/bin:/opt/uv/bin
+
+ARG INDEX_URL=
+RUN --mount=type=bind,source=pyproject.toml,target=/app/pyproject.toml \
+    --mount=type=bind,source=poetry.lock,target=/app/poetry.lock \
+    --mount=type=cache,target=/root/.cache \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    POETRY_PYPI_MIRROR_URL=$INDEX_URL REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
+    poetry install --no-root --only dev \
+    && /opt/uv/bin/uv pip check
+
+COPY pyproject.toml poetry.lock ./
+COPY src src
+COPY tests tests
+CMD ["bash"]
+
+
+# ---- runtime: what you ship ----
+FROM torch AS runtime
+
+COPY --link --from=deps /app/.venv /app/.venv
+
+# The trees come from different locks: see that they fit.
+RUN --mount=type=bind,from=builder,source=/opt/uv/bin/uv,target=/mnt/uv \
+    --mount=type=bind,source=docker/runtime/check-trees.sh,target=/mnt/check-trees.sh \
+    /mnt/check-trees.sh /mnt
+
+# Caches of torch, triton, matplotlib and the like land below HOME: for any user, also one without
+# a passwd entry, and with a read-only root if /tmp is a tmpfs.
+ENV HOME=/tmp
+# GPU only: what a container runtime needs to be told where `docker run --gpus` does not tell it.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# Your code comes last: an edit rebuilds and pushes nothing else.
+COPY --link src /app/src
+
+# A number, for Kubernetes to see that it is not root. It owns nothing in the image.
+USER 1000:1000
+CMD ["python", "-m", "torchcrate"]

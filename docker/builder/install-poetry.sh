@@ -1,0 +1,43 @@
+#!/bin/sh
+# install-poetry.sh DIR : uv into /opt/uv, and Poetry into an environment of its own in POETRY_HOME.
+#
+# DIR holds the locks uv.txt and poetry.txt, /mnt/wheels what the build context `wheels` has.
+# Reads POETRY_HOME, POETRY_INSTALLER and POETRY_INSTALLER_URL from the environment.
+set -eu
+locks=$1
+
+# The pip that Debian or Ubuntu pack for new environments runs straight from its wheel.
+for wheel in /usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /usr/share/python-wheels/pip-*.whl; do
+    if [ -e "$wheel" ]; then
+        break
+    fi
+done
+python3.11 -m venv --without-pip /opt/uv
+PYTHONPATH=$wheel python3.11 -m pip --python /opt/uv/bin/python install \
+    --no-cache-dir --require-hashes --find-links /mnt/wheels --requirement "$locks/uv.txt"
+
+case $POETRY_INSTALLER in
+locked)
+    python3.11 -m venv --without-pip "$POETRY_HOME/venv"
+    /opt/uv/bin/uv pip install --no-cache --python "$POETRY_HOME/venv" \
+        --require-hashes --find-links /mnt/wheels --requirement "$locks/poetry.txt"
+    install -d "$POETRY_HOME/bin"
+    ln -s ../venv/bin/poetry "$POETRY_HOME/bin/poetry"
+    ;;
+official)
+    version=$(sed -n 's/^poetry==\([^ ;]*\).*/\1/p' "$locks/poetry.txt")
+    curl --fail --silent --show-error --location --output /tmp/installer.py "$POETRY_INSTALLER_URL" || {
+        echo >&2 "ERROR: POETRY_INSTALLER_URL $POETRY_INSTALLER_URL does not answer;" \
+            "leave out --build-arg POETRY_INSTALLER=official to install locks/poetry.txt."
+        exit 1
+    }
+    POETRY_VERSION=$version python3.11 /tmp/installer.py
+    rm /tmp/installer.py
+    ;;
+*)
+    echo >&2 "ERROR: POETRY_INSTALLER is '$POETRY_INSTALLER';" \
+        "build with --build-arg POETRY_INSTALLER=locked (the default) or official."
+    exit 1
+    ;;
+esac
+poetry --version

@@ -1,0 +1,43 @@
+#!/bin/bash
+# install-torch.sh DIR : the torch family that DIR/torch.txt names, into /app/.venv.
+#
+# DIR holds uv, the lock torch.txt, uv's cache, the folder wheels (the build context of that name)
+# and, as netrc, the build secret of that name. Nothing is resolved, and each wheel is checked
+# against its digest in the lock. What lies in wheels is taken first, and alone if it is enough.
+set -euo pipefail
+dir=$1
+
+# Like the builder's: build secret `ca` is mounted over this file.
+export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+# The cache is a mount, so uv cannot link from it.
+export UV_CACHE_DIR=$dir/cache UV_LINK_MODE=copy
+if [ -s "$dir/netrc" ]; then
+    export NETRC=$dir/netrc
+fi
+
+install() {
+    "$dir/uv" pip install --python "$VIRTUAL_ENV" --no-deps --require-hashes \
+        --find-links "$dir/wheels" --requirement "$dir/torch.txt" "$@" 2>&1 | tee /tmp/install-torch.log
+}
+
+if [ -n "$(ls "$dir/wheels")" ]; then
+    echo "Looking for torch in the build context 'wheels' only."
+    install --offline && found=yes || found=no
+else
+    found=no
+fi
+if [ $found = no ] && ! install; then
+    if grep -q 'Hash mismatch' /tmp/install-torch.log; then
+        why='a wheel does not have the digest that the lock names (see above)'
+        mend='Fetch it again, or lock what the index has now with make lock.'
+    elif grep -qi 'No space left' /tmp/install-torch.log; then
+        why='the disk is full'
+        mend='Make room (a GPU build needs about 12 GB), for instance with docker builder prune.'
+    else
+        why='an index does not answer or lacks a wheel (see above)'
+        mend='Name a mirror with --build-arg INDEX_URL=… or TORCH_INDEX_URL=…, or hand in the wheels with --build-context wheels=FOLDER.'
+    fi
+    echo >&2 "ERROR: locks/torch.$TORCH_BUILD.txt was not installed: $why. $mend"
+    exit 1
+fi
+rm /tmp/install-torch.log
