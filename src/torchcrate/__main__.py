@@ -8,8 +8,9 @@ from pathlib import Path
 
 
 def default_results() -> Path:
-    """Return ./results, or below HOME where the working directory may not be written."""
-    return Path("results") if os.access(".", os.W_OK) else Path.home() / "results"
+    """Return ./results, or the same below HOME where that may not be written."""
+    here = Path("results")
+    return here if os.access(here if here.exists() else ".", os.W_OK) else Path.home() / here
 
 
 def parser() -> argparse.ArgumentParser:
