@@ -1,0 +1,384 @@
+"""A Docker Engine for machines that have none.
+
+`connect()` finds the engine that `docker` talks to. Where none answers and this is Debian or Ubuntu
+as root, it brings up a private one: packages that apt has verified, unpacked into a folder of their
+own, not installed; a socket in the same folder; nothing else on the system changes but the network
+rules that every Docker Engine makes. The folder is ENGINE_DIR, by default
+~/.cache/private-docker-engine, and outlives the engine: the next start takes seconds.
+
+    engine.py up | down | remove
+"""
+
+from __future__ import annotations  # a Mac's own Python is 3.9
+
+import argparse
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from host import fail, say
+
+# Docker 23 is the first whose `docker build` is BuildKit with `COPY --link` and build contexts.
+OLDEST = (23, 0)
+OLDEST_BUILDX = (0, 12)
+HOW = "install Docker Engine 23 or newer (https://docs.docker.com/engine/install/) and start it"
+
+# Debian's own Docker lags behind, and its packages from testing run on a stable system. What talks
+# to the kernel or to glibc directly comes from the system's own release.
+NEW = ("containerd", "docker-buildx", "docker-cli", "docker.io", "tini-static")
+OWN = ("iptables", "mmdebstrap", "runc")
+
+Environment = dict  # what os.environ is, with what `docker` needs added
+
+
+def folder() -> Path:
+    """Return the private engine's folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("ENGINE_DIR") or Path(cache) / "private-docker-engine").absolute()
+
+
+def quiet(command: list[str], environment: Environment | None = None, **more) -> str | None:
+    """Return what a command prints, or None if it fails or is not there."""
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, **more
+        )
+    except (FileNotFoundError, PermissionError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the first numbers of a version: (28, 5) for "28.5.2+dfsg4", (0, 29) for "v0.29.1"."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def version(environment: Environment) -> str | None:
+    """Return the version of the engine that answers, or None."""
+    return quiet(["docker", "version", "--format", "{{.Server.Version}}"], environment)
+
+
+def check_version(engine: str, buildx: str | None) -> None:
+    """Stop with one sentence where engine or buildx are too old for the Dockerfile."""
+    if numbers(engine) < OLDEST:
+        fail(f"Docker Engine {engine} is too old for this Dockerfile: {HOW}.")
+    found = re.search(r"\d+\.\d+\.\d+", buildx or "")
+    if not found or numbers(found.group()) < OLDEST_BUILDX:
+        fail(
+            f"docker has {'buildx ' + found.group() if found else 'no buildx'}: install 0.12 or "
+            "newer, from the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian's)."
+        )
+
+
+def private_environment(top: Path) -> Environment:
+    """Return the environment in which `docker` is the private one's client."""
+    root = top / "root"
+    return {
+        **os.environ,
+        "PATH": f"{top}/bin:{root}/usr/bin:{root}/usr/sbin:{root}/sbin:{os.environ['PATH']}",
+        "DOCKER_HOST": f"unix://{top}/docker.sock",
+        "DOCKER_CONFIG": f"{top}/config",
+    }
+
+
+def connect() -> Environment:
+    """Return the environment for `docker`, and bring up a private engine where there is none.
+
+    Ends the program with one sentence where that cannot be.
+    """
+    environment = dict(os.environ)
+    found = version(environment)
+    if not found:
+        environment = up()
+        found = version(environment)
+        say(f"Engine: a private one, Docker {found} in {folder()} (`make engine-stop` ends it)")
+    else:
+        say(f"Engine: Docker {found}")
+    check_version(found or "0.0", quiet(["docker", "buildx", "version"], environment))
+    return environment
+
+
+@contextmanager
+def locked(top: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that two starts at once become one."""
+    top.mkdir(parents=True, exist_ok=True)
+    with (top / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def up() -> Environment:
+    """Start the private engine unless it runs, and return its environment."""
+    system = os_release()
+    if not shutil.which("apt-get") or os.geteuid() != 0 or system["ID"] not in ("debian", "ubuntu"):
+        fail(f"no Docker Engine answers: {HOW}.")
+    top = folder()
+    environment = private_environment(top)
+    if len(str(top / "exec/containerd/containerd.sock.ttrpc")) > 100:
+        fail(f"ENGINE_DIR={top} is too long for a socket's path: name a shorter one.")
+    with locked(top):
+        if version(environment):
+            return environment
+        if not (top / "root").exists():
+            install(top, system)
+        start(top, environment)
+    return environment
+
+
+def os_release() -> dict[str, str]:
+    """Return /etc/os-release, with ID and VERSION_CODENAME at least empty."""
+    found = {"ID": "", "VERSION_CODENAME": ""}
+    file = Path("/etc/os-release")
+    for line in file.read_text().splitlines() if file.exists() else ():
+        name, _, value = line.partition("=")
+        found[name] = value.strip('"')
+    return found
+
+
+def archive(system: dict[str, str]) -> str:
+    """Return the archive's address, as this system's own apt sources have it."""
+    files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+    text = "\n".join(file.read_text() for file in files if file.is_file())
+    found = re.search(rf"https?://\S+/{system['ID']}(-ports)?/?(?=\s|$)", text)
+    if not found:
+        fail(
+            f"no Docker Engine answers and apt has no {system['ID']} archive in its sources: {HOW}."
+        )
+    return found.group()
+
+
+def install(top: Path, system: dict[str, str]) -> None:
+    """Download the engine's packages with apt, which checks their signatures, and unpack them."""
+    say(f"No Docker Engine answers: fetching one into {top} (about 80 MB)")
+    debian = system["ID"] == "debian"
+    own = system["VERSION_CODENAME"]
+    suites = f"{own} testing" if debian else f"{own} {own}-updates"
+    with tempfile.TemporaryDirectory(dir=top) as work_folder:
+        work = Path(work_folder)
+        for name in ("etc", "lists/partial", "archives/partial", "new", "root"):
+            (work / name).mkdir(parents=True)
+        (work / "etc/engine.sources").write_text(
+            f"Types: deb\nURIs: {archive(system)}\nSuites: {suites}\n"
+            f"Components: {'main' if debian else 'main universe'}\n"
+            f"Signed-By: /usr/share/keyrings/{system['ID']}-archive-keyring.gpg\n"
+        )
+        options = [
+            # Only these sources and folders: the system's own lists and cache stay untouched.
+            *("-o", "Dir::Etc::SourceList=/dev/null", "-o", f"Dir::Etc::SourceParts={work}/etc"),
+            *(
+                "-o",
+                "Dir::Etc::Preferences=/dev/null",
+                "-o",
+                "Dir::Etc::PreferencesParts=/dev/null",
+            ),
+            *(
+                "-o",
+                f"Dir::State::Lists={work}/lists",
+                "-o",
+                f"Dir::Cache::Archives={work}/archives",
+            ),
+            *("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="),
+            *("-o", "APT::Sandbox::User=root", "-o", f"APT::Default-Release={own}"),
+            *("-o", "DPkg::Lock::Timeout=60", "-qq"),
+        ]
+
+        def apt(*arguments: str, where: Path = work) -> None:
+            done = subprocess.run(
+                ["apt-get", *options, *arguments], cwd=where, capture_output=True, text=True
+            )
+            if done.returncode:
+                fail(f"apt could not fetch a Docker Engine ({done.stderr.strip()}): {HOW}.")
+
+        apt("update")
+        new = [name for name in NEW if debian or name not in ("docker-cli", "tini-static")]
+        apt(
+            "download", *(f"{name}/testing" if debian else name for name in new), where=work / "new"
+        )
+        # With whatever libraries of theirs this system lacks; nothing is installed.
+        apt("install", "--download-only", "--no-install-recommends", "--yes", "--reinstall", *OWN)
+        packages = [*(work / "archives").glob("*.deb"), *(work / "new").glob("*.deb")]
+        for package in packages:
+            subprocess.run(["dpkg", "-x", package, work / "root"], check=True)
+        (work / "root").rename(top / "root")
+
+
+def start(top: Path, environment: Environment) -> None:
+    """Start dockerd and wait until it answers. Ends the program with its last words if not."""
+    stop(top)  # what a killed daemon left
+    root = top / "root"
+    libraries = [str(path) for path in root.glob("usr/lib/*-linux-gnu")]
+    daemon_environment = {
+        **environment,
+        "LD_LIBRARY_PATH": ":".join([*libraries, *(str(p) for p in root.glob("lib/*-linux-gnu"))]),
+        "XTABLES_LIBDIR": ":".join(f"{path}/xtables" for path in libraries),
+    }
+    shutil.rmtree(top / "bin", ignore_errors=True)
+    (top / "bin").mkdir()
+    # The kernel may have only one of the two packet filters.
+    for kind in ("nft", "legacy"):
+        program = root / f"usr/sbin/xtables-{kind}-multi"
+        if quiet([program, "iptables", "-t", "nat", "-L", "-n"], daemon_environment) is not None:
+            break
+    for name in ("iptables", "iptables-save", "iptables-restore"):
+        (top / "bin" / name).symlink_to(program)
+        (top / "bin" / name.replace("ip", "ip6", 1)).symlink_to(program)
+    (top / "config").mkdir(exist_ok=True)
+    plugins = str(root / "usr/libexec/docker/cli-plugins")
+    (top / "config/config.json").write_text(json.dumps({"cliPluginsExtraDirs": [plugins]}))
+
+    with (top / "dockerd.log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [
+                root / "usr/sbin/dockerd",
+                *("--config-file", "/dev/null", "--host", f"unix://{top}/docker.sock"),
+                *("--data-root", top / "data", "--exec-root", top / "exec"),
+                *("--pidfile", top / "dockerd.pid"),
+            ],
+            env=daemon_environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C in `make` is not for the engine
+        )
+    for _ in range(120):
+        if version(environment):
+            return
+        if daemon.poll() is not None:
+            break
+        time.sleep(0.5)
+    words = (top / "dockerd.log").read_text(errors="replace").strip().splitlines()[-3:]
+    stop(top)
+    fail("the private Docker Engine did not start: " + " / ".join(words) + f". Else {HOW}.")
+
+
+def ours(pid_file: Path, top: Path) -> int | None:
+    """Return the process that a pid file names if it runs and is this engine's, else None."""
+    try:
+        pid = int(pid_file.read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except (OSError, ValueError):
+        return None
+    return pid if str(top) in command else None
+
+
+def stop(top: Path) -> None:
+    """End the private engine's processes and undo its mounts; its data stays."""
+    for pid_file in (top / "dockerd.pid", top / "exec/containerd/containerd.pid"):
+        pid = ours(pid_file, top)
+        if pid:
+            end(pid)
+        pid_file.unlink(missing_ok=True)
+    # Shims of containers that a killed daemon could not end.
+    for process in Path("/proc").glob("[0-9]*"):
+        command = process / "cmdline"
+        try:
+            words = command.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if Path(words[0]).name == "containerd-shim-runc-v2" and f"{top}/exec/" in " ".join(words):
+            end(int(process.name))
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{top}/")]):
+        quiet(["umount", "--lazy", mount])
+
+
+def end(pid: int) -> None:
+    """Ask a process to end, and make it end if it has not within 30 seconds."""
+    for number, tries in ((signal.SIGTERM, 300), (signal.SIGKILL, 50)):
+        try:
+            os.kill(pid, number)
+            for _ in range(tries):
+                os.kill(pid, 0)
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                if stat.rpartition(")")[2].split()[0] == "Z":
+                    return
+                time.sleep(0.1)
+        except (ProcessLookupError, FileNotFoundError):
+            return
+
+
+def base_image(environment: Environment) -> str:
+    """Return the base image to build on: BASE_IMAGE, Ubuntu, or a Debian 12 made here."""
+    named = os.environ.get("BASE_IMAGE")
+    ubuntu = "ubuntu:22.04"
+    made = "bootstrapped/debian:12"
+    if named:
+        say(f"Base: {named}, as BASE_IMAGE says")
+        return named
+    for image in (ubuntu, made):
+        if quiet(["docker", "image", "inspect", image], environment) is not None:
+            say(f"Base: {image}, which is here already")
+            return image
+    if quiet(["docker", "pull", "--quiet", ubuntu], environment) is not None:
+        say(f"Base: {ubuntu}")
+        return ubuntu
+    say(f"Base: Docker Hub does not give {ubuntu}, so a Debian 12 made here with mmdebstrap")
+    bootstrap(environment, made)
+    return made
+
+
+def bootstrap(environment: Environment, image: str) -> None:
+    """Make an image of Debian 12 from Debian's archive, and import it."""
+    system = os_release()
+    if system["ID"] != "debian" or os.geteuid() != 0:
+        fail("Docker Hub is out of reach: name an image that you have with BASE_IMAGE=<image>.")
+    top = folder()
+    with locked(top):
+        if not (top / "root").exists():
+            install(top, system)
+    search = f"{top}/root/usr/bin:{environment['PATH']}"
+    with tempfile.TemporaryDirectory() as work:
+        tar = Path(work) / "debian.tar"
+        done = subprocess.run(
+            [
+                *("mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates"),
+                *("bookworm", tar, archive(system)),
+            ],
+            env={**os.environ, "PATH": search},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            fail(
+                f"mmdebstrap made no Debian 12 ({done.stderr.strip().splitlines()[-1:]}): name an "
+                "image that you have with BASE_IMAGE=<image>."
+            )
+        subprocess.run(
+            ["docker", "import", tar, image],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+
+def main() -> None:
+    """Run as a command; see the top of this file."""
+    parser = argparse.ArgumentParser(description="The private Docker Engine.")
+    parser.add_argument("command", choices=("up", "down", "remove"))
+    command = parser.parse_args().command
+    top = folder()
+    if command == "up":
+        connect()
+    elif not top.exists():
+        say(f"No private engine in {top}")
+    else:
+        with locked(top):
+            stop(top)
+        if command == "remove":
+            shutil.rmtree(top)
+        say(f"The private engine in {top} is {'stopped' if command == 'down' else 'gone'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""What this machine has that a build must know of: its package index and its CA bundle."""
+
+from __future__ import annotations  # a Mac's own Python is 3.9
+
+import os
+import re
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with one sentence."""
+    sys.exit(f"ERROR: {message}")
+
+
+def say(message: str) -> None:
+    """Print one line at once, also where the output is a log."""
+    print(message, flush=True)
+
+
+def pip(*arguments: str) -> str:
+    """Return what pip prints, or "" where there is no pip."""
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def index_url() -> str:
+    """Return the package index to hand to a build, or "" where its tools' default one will do.
+
+    That is INDEX_URL, or the index that pip is configured to use. Without either it is pip's
+    default, if that does not serve the JSON page of each release, as a mirror in its place may
+    not: Poetry relies on those for the default index, but not for one that it is told.
+    """
+    configured = re.findall(
+        r"^(?:global|install|:env:)\.index-url='(.+)'$", pip("config", "list"), re.M
+    )
+    if os.environ.get("INDEX_URL") or configured:
+        return os.environ.get("INDEX_URL") or configured[-1]
+    default = re.search(r"\(default\s+(https://\S+)\)", pip("download", "--help"))
+    if not default:
+        return ""
+    page = f"https://{urlsplit(default.group(1)).netloc}/pypi/pip/25.0/json"
+    try:
+        with urllib.request.urlopen(page, timeout=20):
+            return ""
+    except urllib.error.HTTPError:
+        return default.group(1)
+    except OSError:
+        return ""  # out of reach: what needs it will say so
+
+
+def ca_bundle() -> Path | None:
+    """Return the file with the certificates that this machine trusts, if it has one.
+
+    It goes into a build as a secret, so that downloads work behind a proxy that re-signs TLS.
+    """
+    paths = ssl.get_default_verify_paths()  # minds SSL_CERT_FILE
+    for name in (os.environ.get("REQUESTS_CA_BUNDLE"), paths.cafile):
+        if name and Path(name).is_file():
+            return Path(name)
+    return None
+
+
+def answers(url: str) -> bool:
+    """Return whether an https URL answers, whatever it answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    print(index_url())
