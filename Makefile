@@ -1,0 +1,80 @@
+# `make` alone lists what there is.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+# The choices that `make NAME=value` hands on to the scripts.
+export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR WHEELS
+
+.PHONY: help
+help: ## list the targets
+	@echo "make run [BUILD=cpu|cu130]     … or any of these:"
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+.PHONY: run
+run: ## build the image and train the sample in it; results in ./results
+	@$(PYTHON) scripts/build.py
+
+.PHONY: doctor
+doctor: ## what the image can do on this machine
+	@$(PYTHON) scripts/build.py python -m torchcrate doctor
+
+.PHONY: shell
+shell: ## a shell in the dev image, with Poetry, a compiler and the tests
+	@$(PYTHON) scripts/build.py --dev
+
+.PHONY: image
+image: ## build the image, run nothing
+	@$(PYTHON) scripts/build.py --only-build
+
+.PHONY: test
+test: .venv/done ## run every test, in an environment that it sets up itself
+	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lock
+lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch build
+	@$(tools) .tools/poetry/bin/python scripts/lock.py \
+	    $(if $(BUILD),--build $(BUILD)) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(DIGESTS),--digests $(DIGESTS))
+
+.PHONY: lint
+lint: .venv/done ## pre-commit on all files
+	@.venv/bin/pre-commit run --all-files
+
+.PHONY: engine-stop
+engine-stop: ## stop the private Docker Engine, if one was started
+	@$(PYTHON) scripts/engine.py down
+
+.PHONY: engine-remove
+engine-remove: ## … and delete it with all its images
+	@$(PYTHON) scripts/engine.py remove
+
+# Dockerfile.cpu differs in its first lines, the default build, and what only a GPU needs.
+Dockerfile.cpu: Dockerfile Makefile
+	sed -e '1,2c # The CPU image. Made from Dockerfile by `make Dockerfile.cpu`: edit that one.\n#' \
+	    -e 's/docker build /docker build -f Dockerfile.cpu /' \
+	    -e 's/^ARG TORCH_BUILD=.*/ARG TORCH_BUILD=cpu/' \
+	    -e '/^# GPU only/d' -e '/^ENV NVIDIA_/d' Dockerfile > $@
+
+# Poetry and uv as locks/ pins them, for `make lock` and `make test`.
+.tools/done: locks/poetry.txt locks/uv.txt
+	@echo "Setting up Poetry in .tools"
+	@rm -rf .tools
+	@$(PYTHON) -m venv .tools || { echo >&2 "ERROR: $(PYTHON) cannot make virtual environments: install its venv module (Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
+	@.tools/bin/python -m pip install --quiet --require-hashes -r locks/uv.txt
+	@$(tools) uv venv --quiet --python 3.11 .tools/poetry
+	@$(tools) uv pip install --quiet --python .tools/poetry --require-hashes -r locks/poetry.txt
+	@touch $@
+
+# What the tests need, and no torch.
+.venv/done: .tools/done poetry.lock
+	@echo "Setting up the tests' environment in .venv"
+	@$(tools) uv venv --quiet --clear --python 3.11 .venv
+	@$(tools) poetry install --quiet --only dev --no-root
+	@touch $@
+
+# How the recipes above find Poetry and uv, and the index that this machine uses.
+tools = index=$$($(PYTHON) scripts/host.py) && \
+    PATH="$$PWD/.tools/bin:$$PWD/.tools/poetry/bin:$$PATH" PYTHONPATH="$$PWD/docker/locks" \
+    UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_NATIVE_TLS=true \
+    POETRY_VIRTUALENVS_IN_PROJECT=true

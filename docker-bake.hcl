@@ -1,0 +1,54 @@
+# The images by name: `docker buildx bake` builds gpu and cpu, `docker buildx bake gpu-dev` one more.
+# Each variable can be set in the environment; scripts/build.py, behind `make`, sets them for you.
+
+variable "IMAGE" { default = "torchcrate" }
+variable "BASE_IMAGE" { default = "ubuntu:22.04" }
+
+# The CUDA build of the gpu targets: the name of a file locks/torch.<build>.txt.
+variable "TORCH_BUILD" { default = "cu130" }
+
+# Mirrors (see the README) and a folder of wheels; empty: the public ones, and none.
+variable "INDEX_URL" { default = "" }
+variable "TORCH_INDEX_URL" { default = "" }
+variable "APT_MIRROR" { default = "" }
+variable "WHEELS" { default = "" }
+
+# A file with the certificates to trust, where a proxy signs TLS anew. It reaches no layer.
+variable "CA_BUNDLE" { default = "" }
+
+group "default" { targets = ["gpu", "cpu"] }
+
+target "common" {
+  args = {
+    BASE_IMAGE      = BASE_IMAGE
+    INDEX_URL       = INDEX_URL
+    TORCH_INDEX_URL = TORCH_INDEX_URL
+    APT_MIRROR      = APT_MIRROR
+  }
+  contexts = WHEELS == "" ? {} : { wheels = WHEELS }
+  secret   = CA_BUNDLE == "" ? [] : ["type=file,id=ca,src=${CA_BUNDLE}"]
+}
+
+target "gpu" {
+  inherits = ["common"]
+  args     = { TORCH_BUILD = TORCH_BUILD }
+  tags     = ["${IMAGE}:${TORCH_BUILD}"]
+}
+
+target "cpu" {
+  inherits   = ["common"]
+  dockerfile = "Dockerfile.cpu"
+  tags       = ["${IMAGE}:cpu"]
+}
+
+target "gpu-dev" {
+  inherits = ["gpu"]
+  target   = "dev"
+  tags     = ["${IMAGE}:${TORCH_BUILD}-dev"]
+}
+
+target "cpu-dev" {
+  inherits = ["cpu"]
+  target   = "dev"
+  tags     = ["${IMAGE}:cpu-dev"]
+}

@@ -1,0 +1,180 @@
+"""Build an image and run something in it; behind `make run`, `make doctor` and `make shell`.
+
+    build.py [--dev] [--shell] [COMMAND...]
+
+Chooses, and says in one line each: the engine, the torch build, the base image, the GPU. BUILD,
+BASE_IMAGE, INDEX_URL, TORCH_INDEX_URL, APT_MIRROR and WHEELS in the environment choose for it.
+COMMAND is what to run in the container instead of its default.
+"""
+
+from __future__ import annotations  # a Mac's own Python is 3.9
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import engine
+import host
+from host import fail, say
+
+TOP = Path(__file__).resolve().parent.parent
+GIB = 2**30
+# What a first build writes at its peak, measured with an empty build cache (see docs/images.md).
+NEEDED = {"gpu": 12 * GIB, "cpu": 4 * GIB}
+
+
+def builds() -> list[str]:
+    """Return the torch builds that have a lock."""
+    return sorted(file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt"))
+
+
+def default_gpu_build() -> str:
+    """Return the build that the Dockerfile takes by default."""
+    return re.search(r"^ARG TORCH_BUILD=(\S+)$", (TOP / "Dockerfile").read_text(), re.M).group(1)
+
+
+def torch_index(build: str) -> str:
+    """Return the index that a build's lock names, or "" for the default one."""
+    first = (TOP / "locks" / f"torch.{build}.txt").read_text().partition("\n")[0]
+    return first.partition("--index-url ")[2]
+
+
+def choose_build() -> str:
+    """Return the torch build to use: BUILD, or what this machine can make use of."""
+    wanted = os.environ.get("BUILD")
+    if wanted:
+        if wanted not in builds():
+            fail(
+                f"BUILD={wanted} has no lock locks/torch.{wanted}.txt (there are: "
+                f"{', '.join(builds())}): make it with `make lock BUILD={wanted}`."
+            )
+        say(f"Build: {wanted}, as BUILD says")
+        return wanted
+    gpu = default_gpu_build()
+    if engine.quiet(["nvidia-smi", "-L"]):
+        say(f"Build: {gpu}, since this machine has an NVIDIA GPU")
+        return gpu
+    if "cpu" in builds() and (os.environ.get("WHEELS") or host.answers(torch_index("cpu"))):
+        say("Build: cpu, since this machine has no NVIDIA GPU")
+        return "cpu"
+    say(
+        f"Build: {gpu}, which runs on the CPU too: no NVIDIA GPU here, and PyTorch's index with "
+        "the CPU build does not answer"
+    )
+    return gpu
+
+
+def check_disk(environment: engine.Environment, kind: str, tag: str) -> None:
+    """Stop with one sentence where a first build would fill the disk."""
+    if engine.quiet(["docker", "image", "inspect", tag], environment) is not None:
+        return
+    root = engine.quiet(["docker", "info", "--format", "{{.DockerRootDir}}"], environment)
+    if not root or not Path(root).is_dir():
+        return  # the engine is on another machine, or in a virtual one
+    free = shutil.disk_usage(root).free
+    if free < NEEDED[kind]:
+        fail(
+            f"{root} has {free / GIB:.1f} GB free, and the first build of the {kind.upper()} image "
+            f"writes up to {NEEDED[kind] / GIB:.0f} GB: make room, for instance with "
+            "`docker builder prune`."
+        )
+
+
+def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
+    """Build the runtime or dev image of a torch build and return its tag."""
+    kind = "cpu" if torch_build == "cpu" else "gpu"
+    image = os.environ.get("IMAGE") or "torchcrate"
+    tag = f"{image}:{torch_build}" + ("-dev" if dev else "")
+    check_disk(environment, kind, tag)
+    settings = {
+        "IMAGE": image,
+        "BASE_IMAGE": engine.base_image(environment),
+        "INDEX_URL": host.index_url(),
+    }
+    if kind == "gpu":
+        settings["TORCH_BUILD"] = torch_build
+    readable = [TOP]
+    bundle = host.ca_bundle()
+    if bundle:
+        settings["CA_BUNDLE"] = str(bundle)
+        readable.append(bundle)
+    if os.environ.get("WHEELS"):
+        wheels = Path(os.environ["WHEELS"]).expanduser().resolve()
+        if not wheels.is_dir():
+            fail(f"WHEELS={os.environ['WHEELS']} is not a folder.")
+        settings["WHEELS"] = str(wheels)
+        readable.append(wheels)
+    if settings["INDEX_URL"]:
+        say(f"Index: {settings['INDEX_URL']}")
+    command = ["docker", "buildx", "bake", "--file", "docker-bake.hcl"]
+    # The engine's own builder: another one would not see a base image that was made here, and
+    # would have to hand the result over.
+    command += ["--builder", environment.get("DOCKER_CONTEXT") or "default"]
+    command += [f"--allow=fs.read={path}" for path in readable]
+    target = kind + ("-dev" if dev else "")
+    if subprocess.run([*command, target], cwd=TOP, env={**environment, **settings}).returncode:
+        fail(f"{tag} was not built (the reason is above).")
+    return tag
+
+
+def gpu_options(environment: engine.Environment, tag: str) -> list[str]:
+    """Return the options that hand the GPUs over, if the engine can."""
+    probe = ["docker", "run", "--rm", "--gpus", "all", tag, "true"]
+    if engine.quiet(probe, environment) is None:
+        say("GPU: none that Docker offers, so torch computes on the CPU")
+        return []
+    say("GPU: all that Docker offers")
+    return ["--gpus", "all"]
+
+
+def user(environment: engine.Environment) -> str:
+    """Return the user to run as, so that what is written to the host belongs to you."""
+    security = engine.quiet(["docker", "info", "--format", "{{.SecurityOptions}}"], environment)
+    # Rootless Docker maps you to root inside, and every other user to one of its own.
+    return "0:0" if "rootless" in (security or "") else f"{os.getuid()}:{os.getgid()}"
+
+
+def run(
+    environment: engine.Environment, tag: str, torch_build: str, command: list[str], dev: bool
+) -> int:
+    """Run a command in a container, with ./results at /app/results, and return its exit code."""
+    results = TOP / "results"
+    results.mkdir(exist_ok=True)
+    options = ["--rm", "--init"]
+    options += ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    options += gpu_options(environment, tag) if torch_build != "cpu" else []
+    # Room for DataLoader workers, which hand batches over in shared memory (default: 64 MB).
+    options += ["--shm-size", "1g"]
+    if dev:
+        options += ["--volume", f"{TOP}/src:/app/src", "--volume", f"{TOP}/tests:/app/tests"]
+    options += ["--user", user(environment), "--volume", f"{results}:/app/results"]
+    try:
+        return subprocess.run(
+            ["docker", "run", *options, tag, *command], env=environment
+        ).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def main() -> int:
+    """Run as a command; see the top of this file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--dev", action="store_true", help="the dev image instead of runtime")
+    parser.add_argument("--only-build", action="store_true", help="run nothing")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    environment = engine.connect()
+    torch_build = choose_build()
+    tag = build(environment, torch_build, arguments.dev)
+    say(f"Image: {tag}")
+    if arguments.only_build:
+        return 0
+    return run(environment, tag, torch_build, arguments.command, arguments.dev)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
