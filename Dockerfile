@@ -142,7 +142,9 @@ RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
 # ---- dev: the builder's tools, your dependencies and the dev group on torch's layer ----
 FROM torch AS dev
 
-# This way round, since torch copied into the builder would be written a second time.
+# This way round, since torch copied into the builder would be written a second time. The builder
+# is base with more in it, so that copying all of it over base is safe.
+# hadolint ignore=DL3067
 COPY --from=builder / /
 COPY --link --from=deps /app/.venv /app/.venv
 ENV POETRY_HOME=/opt/poetry \
@@ -157,8 +159,7 @@ RUN --mount=type=bind,source=pyproject.toml,target=/app/pyproject.toml \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
-    poetry install --no-root --only dev \
-    && /opt/uv/bin/uv pip check
+    poetry install --no-root --only dev
 
 COPY pyproject.toml poetry.lock ./
 COPY src src
@@ -172,9 +173,9 @@ FROM torch AS runtime
 COPY --link --from=deps /app/.venv /app/.venv
 
 # The trees come from different locks: see that they fit.
-RUN --mount=type=bind,from=builder,source=/opt/uv/bin/uv,target=/mnt/uv \
-    --mount=type=bind,source=docker/runtime/check-trees.sh,target=/mnt/check-trees.sh \
-    /mnt/check-trees.sh /mnt
+RUN --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
+    --mount=type=bind,from=builder,source=/opt/poetry/venv/lib/python3.11/site-packages/packaging,target=/mnt/packaging \
+    python -B /mnt/check_trees.py
 
 # Caches of torch, triton, matplotlib and the like land below HOME: for any user, also one without
 # a passwd entry, and with a read-only root if /tmp is a tmpfs.

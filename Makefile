@@ -30,7 +30,7 @@ image: ## build the image, run nothing
 
 .PHONY: test
 test: .venv/done ## run every test, in an environment that it sets up itself
-	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+	@INDEX_URL="$$($(PYTHON) scripts/host.py)" .venv/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lock
 lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch build

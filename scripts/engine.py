@@ -76,7 +76,7 @@ def check_version(engine: str, buildx: str | None) -> None:
     if not found or numbers(found.group()) < OLDEST_BUILDX:
         fail(
             f"docker has {'buildx ' + found.group() if found else 'no buildx'}: install 0.12 or "
-            "newer, from the package docker-buildx-plugin (Docker's own) or docker-buildx (Debian's)."
+            "newer, from Docker's package docker-buildx-plugin or Debian's docker-buildx."
         )
 
 

@@ -13,6 +13,7 @@ refuse() {
 }
 
 if [ -r /etc/os-release ]; then
+    # shellcheck source=/dev/null
     . /etc/os-release
 fi
 command -v apt-get >/dev/null || refuse 'has no apt to install Python 3.11 with'

@@ -15,29 +15,40 @@ if [ -s "$dir/netrc" ]; then
     export NETRC=$dir/netrc
 fi
 
+trap 'rm -f /tmp/install-torch.log' EXIT
+
 install() {
     "$dir/uv" pip install --python "$VIRTUAL_ENV" --no-deps --require-hashes \
         --find-links "$dir/wheels" --requirement "$dir/torch.txt" "$@" 2>&1 | tee /tmp/install-torch.log
 }
 
-if [ -n "$(ls "$dir/wheels")" ]; then
-    echo "Looking for torch in the build context 'wheels' only."
-    install --offline && found=yes || found=no
-else
-    found=no
-fi
-if [ $found = no ] && ! install; then
-    if grep -q 'Hash mismatch' /tmp/install-torch.log; then
-        why='a wheel does not have the digest that the lock names (see above)'
-        mend='Fetch it again, or lock what the index has now with make lock.'
-    elif grep -qi 'No space left' /tmp/install-torch.log; then
-        why='the disk is full'
-        mend='Make room (a GPU build needs about 12 GB), for instance with docker builder prune.'
-    else
-        why='an index does not answer or lacks a wheel (see above)'
-        mend='Name a mirror with --build-arg INDEX_URL=… or TORCH_INDEX_URL=…, or hand in the wheels with --build-context wheels=FOLDER.'
-    fi
-    echo >&2 "ERROR: locks/torch.$TORCH_BUILD.txt was not installed: $why. $mend"
+# refuse WHY MEND : stop with one sentence.
+refuse() {
+    echo >&2 "ERROR: locks/torch.$TORCH_BUILD.txt was not installed: $1 (see above). $2"
     exit 1
+}
+
+refuse_wrong_wheel() {
+    if grep -q 'Hash mismatch' /tmp/install-torch.log; then
+        refuse 'a wheel does not have the digest that the lock names' \
+            "Fetch it again, or lock what the index has now with 'make lock BUILD=$TORCH_BUILD'."
+    fi
+}
+
+if [ -n "$(ls "$dir/wheels")" ]; then
+    echo "Taking torch from the build context 'wheels'"
+    if install --offline; then
+        exit
+    fi
+    refuse_wrong_wheel
+    echo "The build context 'wheels' does not have all of it: asking the index too"
 fi
-rm /tmp/install-torch.log
+if ! install; then
+    refuse_wrong_wheel
+    if grep -qi 'No space left' /tmp/install-torch.log; then
+        refuse 'the disk is full' \
+            "Make room (a GPU build needs 12 GB), for instance with 'docker builder prune'."
+    fi
+    refuse 'an index does not answer or lacks a wheel' \
+        'Name a mirror with --build-arg INDEX_URL=... or TORCH_INDEX_URL=..., or hand in the wheels with --build-context wheels=FOLDER.'
+fi

@@ -1,0 +1,73 @@
+"""A code edit makes one new layer, a dependency edit two; torch's is the same bit for bit."""
+
+import subprocess
+
+import pytest
+import tomlkit
+
+
+@pytest.fixture(scope="module")
+def layers(cpu_fork, docker_build, engine):
+    """Return a function that builds the CPU image again and returns its layers' digests."""
+    folder, wheels = cpu_fork
+    tag = "torchcrate-test:edited"
+
+    def build(*arguments):
+        result = docker_build(
+            folder,
+            *("--file=Dockerfile.cpu", f"--tag={tag}", f"--build-context=wheels={wheels}"),
+            *arguments,
+        )
+        assert result.code == 0, result.output
+        return engine.images.get(tag).attrs["RootFS"]["Layers"]
+
+    yield build
+    engine.images.remove(tag, force=True)
+
+
+@pytest.fixture
+def restored(cpu_fork):
+    """Return the project's folder and put back the files that a test changes."""
+    folder, _ = cpu_fork
+    names = ["pyproject.toml", "poetry.lock", "locks/torch.cpu.txt"]
+    names += [str(path.relative_to(folder)) for path in folder.glob("src/**/*.py")]
+    before = {name: (folder / name).read_bytes() for name in names}
+    yield folder
+    for name, content in before.items():
+        (folder / name).write_bytes(content)
+
+
+def test_code(layers, restored):
+    before = layers()
+    (restored / "src/torchcrate/model.py").open("a").write("\n# an edit\n")
+    after = layers()
+    assert before[:-1] == after[:-1]
+    assert before[-1] != after[-1]
+
+
+def test_settings_that_install_nothing(layers, restored):
+    before = layers()
+    pyproject = restored / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("line-length = 100", "line-length = 99"))
+    assert layers() == before
+
+
+def test_a_dependency(layers, restored, cpu_fork):
+    _, wheels = cpu_fork
+    before = layers()
+    pyproject = restored / "pyproject.toml"
+    document = tomlkit.parse(pyproject.read_text())
+    document["project"]["dependencies"].append("einops (>=0.8)")
+    pyproject.write_text(tomlkit.dumps(document))
+    subprocess.run(["make", "lock", "BUILD=cpu", f"WHEELS={wheels}"], cwd=restored, check=True)
+    after = layers()
+    changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    deps, _check, code = range(len(before) - 3, len(before))
+    # The code's layer holds the same files, but its folder has the time of the build.
+    assert changed in ([deps], [deps, code])
+
+
+def test_from_nothing(layers):
+    before = layers()
+    # All but the code's, whose folder gets the time of the build.
+    assert layers("--no-cache-filter=torch,deps,runtime")[:-1] == before[:-1]

@@ -1,0 +1,140 @@
+"""`runtime` holds nothing but Python, /app/.venv and the code, and needs no rights."""
+
+import subprocess
+import time
+
+import pytest
+
+import host as host_script
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["pip", "pip3", "poetry", "uv", "cc", "gcc", "g++", "c++", "make", "ld", "git", "curl"],
+)
+def test_no_build_tool(runtime, inside, program):
+    assert not inside(runtime).exists(program)
+
+
+def test_no_pip_module(runtime, inside):
+    assert inside(runtime).run("python -m pip --version").rc == 1
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "/usr/include/python3*",
+        "/var/lib/apt/lists/*_Packages*",
+        "/var/cache/apt/archives/*.deb",
+        "/root/.cache",
+        "/opt/*",
+        "/mnt/*",
+        "/app/tests",
+        "/app/poetry.lock",
+        "/app/.venv/.lock",
+    ],
+)
+def test_no_leftover(runtime, inside, pattern):
+    assert inside(runtime, user="root").run(f"ls -d {pattern}").stdout == ""
+
+
+def test_the_hosts_certificates_stay_on_the_host(runtime, inside):
+    bundle = host_script.ca_bundle()
+    if not bundle:
+        pytest.skip("this machine has no CA bundle that a build could leak")
+    inside_file = inside(runtime).file("/etc/ssl/certs/ca-certificates.crt")
+    here, there = bundle.read_text(), inside_file.content_string
+    packed = set(there.split("-----BEGIN CERTIFICATE-----"))
+    # What the base image trusts anyway is no leak.
+    private = [c for c in here.split("-----BEGIN CERTIFICATE-----")[1:] if c not in packed]
+    found = inside(runtime, user="root").run(
+        "cat /etc/ssl/certs/* /usr/local/share/ca-certificates/*"
+    )
+    assert not [c for c in private if c.strip() in found.stdout]
+
+
+def test_not_root(runtime, inside):
+    assert inside(runtime).check_output("id -u") == "1000"
+
+
+def test_the_user_owns_nothing(runtime, inside):
+    found = inside(runtime).run("find / -xdev -user 1000 -not -path '/proc/*'")
+    assert found.stdout == ""
+
+
+def test_nothing_is_writable_but_the_places_meant_for_it(runtime, inside):
+    found = inside(runtime).run("find / -xdev -writable -not -type l")
+    assert set(found.stdout.split()) <= {"/tmp", "/var/tmp", "/run/lock"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--user=12345:12345",),
+        ("--read-only", "--tmpfs=/tmp"),
+        ("--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none"),
+    ],
+    ids=["plain", "any uid", "read-only root", "no rights"],
+)
+def test_the_sample_trains(runtime, docker_run, options):
+    done = docker_run(runtime, options=options)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    device, _, rest = last.partition(": ")
+    assert device == "CPU"
+    assert float(rest.partition("%")[0]) >= 96
+    assert runtime.build in done.stdout
+
+
+def test_a_command_runs_as_given(runtime, docker_run):
+    done = docker_run(runtime, "python", "-c", "import sys; print(sys.argv); sys.exit(7)", "a b")
+    assert (done.returncode, done.stdout) == (7, "['-c', 'a b']\n")
+
+
+def test_the_code_can_be_imported_from_anywhere(runtime, docker_run):
+    done = docker_run(
+        runtime, "env", "-i", "/app/.venv/bin/python", "-c", "import torchcrate", options=("-w=/",)
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_doctor_exits_as_it_finds(runtime, docker_run):
+    done = docker_run(runtime, "python", "-m", "torchcrate", "doctor")
+    problems = [line for line in done.stdout.splitlines() if line.startswith("PROBLEM")]
+    if runtime.build == "cpu":
+        assert (done.returncode, problems) == (0, []), done.stdout
+    else:
+        assert done.returncode == 1
+        assert problems == [
+            "PROBLEM  no NVIDIA driver in this container: torch computes on the CPU"
+        ]
+        assert "--gpus all" in done.stdout
+    assert "--shm-size" in done.stdout  # Docker's default of 64 MB
+
+
+def test_stopping_leaves_a_checkpoint_to_go_on_from(runtime, engine, tmp_path):
+    tmp_path.chmod(0o777)
+    command = ["python", "-m", "torchcrate", "--results", "/results", "--epochs", "2000"]
+    container = engine.containers.run(
+        runtime.tag, command, detach=True, volumes={str(tmp_path): {"bind": "/results"}}
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "checkpoint.pt").exists():
+            assert time.monotonic() < deadline, container.logs().decode()
+            time.sleep(0.2)
+        start = time.monotonic()
+        container.stop(timeout=60)
+        assert time.monotonic() - start < 10  # two seconds, and a noisy machine's slack
+        assert container.wait()["StatusCode"] == 143
+        assert b"Stopped; /results/checkpoint.pt has" in container.logs()
+    finally:
+        container.remove(force=True)
+    again = subprocess.run(
+        ["docker", "run", "--rm", "-v", f"{tmp_path}:/results", runtime.tag, *command[:-1], "1"],
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "going on from there" in again.stdout
