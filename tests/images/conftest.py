@@ -1,0 +1,231 @@
+"""Fixtures: the engine, the images that the tests look into, containers that are gone afterwards.
+
+Where no engine answers, scripts/engine.py brings one, just as `make run` does. Each image is built
+once for all tests.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+import testinfra
+import tomlkit
+
+import build as build_script
+import engine as engine_script
+import host as host_script
+
+TOP = Path(__file__).resolve().parent.parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs images, so that `-m 'not images'` is the quick half."""
+    for item in items:
+        if TOP / "tests" / "images" in item.path.parents:
+            item.add_marker("images")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image and what it was made from."""
+
+    tag: str
+    build: str  # the torch build, such as cu130 or cpu
+    project: Path  # the folder with its pyproject.toml and locks
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one `docker build` ended."""
+
+    code: int
+    output: str
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence that stopped the build, without BuildKit's words around it."""
+        found = {line.partition("ERROR: ")[2] for line in self.output.splitlines()}
+        found = {s for s in found if s and not s.startswith(("process ", "failed to "))}
+        assert len(found) == 1, f"not one sentence but {found} in:\n{self.output}"
+        return found.pop()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """Return the Docker SDK's client of the engine; the docker command finds the same engine."""
+    os.environ.update(engine_script.connect())
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: docker.DockerClient) -> str:
+    """Return the base image that this machine can build on."""
+    os.environ["BASE_IMAGE"] = engine_script.base_image(dict(os.environ))
+    return os.environ["BASE_IMAGE"]
+
+
+@pytest.fixture(scope="session")
+def index_url() -> str:
+    """Return the package index that this machine's builds need, or ""."""
+    return host_script.index_url()
+
+
+@pytest.fixture(scope="session")
+def docker_build(base_image: str, index_url: str) -> Callable[..., Result]:
+    """Return a function that runs a plain `docker buildx build` in a folder.
+
+    Its further arguments are added to those that this machine needs, and may override them.
+    """
+
+    def run(folder: Path, *arguments: str) -> Result:
+        command = ["docker", "buildx", "build", "--progress=plain", "--builder=default"]
+        command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
+        bundle = host_script.ca_bundle()
+        command += [f"--secret=id=ca,src={bundle}"] if bundle else []
+        done = subprocess.run(
+            [*command, *arguments, str(folder)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return Result(done.returncode, done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Return a function that copies what git tracks, or would track, to a new folder."""
+
+    def copy() -> Path:
+        folder = tmp_path_factory.mktemp("fork")
+        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+        listed = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, check=True)
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            if (TOP / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(TOP / name, folder / name)
+        (folder / ".tools").symlink_to(TOP / ".tools")
+        return folder
+
+    return copy
+
+
+def torch_wheels() -> Path | None:
+    """Return the folder, named by WHEELS or by pip's find-links, that has a wheel of torch+cpu."""
+    names = [os.environ.get("WHEELS", ""), *os.environ.get("PIP_FIND_LINKS", "").split()]
+    for folder in map(Path, filter(None, names)):
+        if any(folder.glob("torch-*+cpu-cp311-*.whl")):
+            return folder
+    return None
+
+
+@pytest.fixture(scope="session")
+def cpu_fork(fork: Callable[[], Path]) -> tuple[Path, Path]:
+    """Return a copy of the repository without torchvision, locked for a folder of wheels.
+
+    This is how the CPU image is built without PyTorch's index, and how an air-gapped user works.
+    """
+    wheels = torch_wheels()
+    if not wheels:
+        pytest.skip(
+            "PyTorch's index does not answer, and no folder has a wheel of torch+cpu: name one "
+            "with WHEELS=FOLDER"
+        )
+    folder = fork()
+    pyproject = folder / "pyproject.toml"
+    document = tomlkit.parse(pyproject.read_text())
+    needs = document["project"]["dependencies"]
+    needs.remove(next(need for need in needs if need.startswith("torchvision")))
+    pyproject.write_text(tomlkit.dumps(document))
+    command = ["make", "lock", "BUILD=cpu", f"WHEELS={wheels}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, wheels
+
+
+@pytest.fixture(scope="session")
+def image(
+    engine: docker.DockerClient,
+    docker_build: Callable[..., Result],
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[str, str], Image]]:
+    """Return a function from a kind (gpu, cpu) and a stage (runtime, dev) to the built image."""
+    built: dict[tuple[str, str], Image] = {}
+    forks: list[str] = []
+
+    def get(kind: str, stage: str) -> Image:
+        if (kind, stage) in built:
+            return built[kind, stage]
+        if kind == "gpu" or host_script.answers(build_script.torch_index("cpu")):
+            build = "cpu" if kind == "cpu" else build_script.default_gpu_build()
+            tag = build_script.build(dict(os.environ), build, stage == "dev")
+            built[kind, stage] = Image(tag, build, TOP)
+        else:
+            folder, wheels = request.getfixturevalue("cpu_fork")
+            forks.append(f"torchcrate-test:cpu-{stage}")
+            result = docker_build(
+                folder,
+                *("--file=Dockerfile.cpu", f"--target={stage}", f"--tag={forks[-1]}"),
+                f"--build-context=wheels={wheels}",
+            )
+            assert result.code == 0, result.output
+            built[kind, stage] = Image(forks[-1], "cpu", folder)
+        return built[kind, stage]
+
+    yield get
+    for tag in forks:
+        engine.images.remove(tag, force=True)
+
+
+@pytest.fixture(scope="module", params=["gpu", "cpu"])
+def runtime(image: Callable[[str, str], Image], request: pytest.FixtureRequest) -> Image:
+    """Return the runtime image, GPU and CPU in turn."""
+    return image(request.param, "runtime")
+
+
+@pytest.fixture(scope="module", params=["gpu", "cpu"])
+def dev(image: Callable[[str, str], Image], request: pytest.FixtureRequest) -> Image:
+    """Return the dev image, GPU and CPU in turn."""
+    return image(request.param, "dev")
+
+
+@pytest.fixture(scope="module")
+def inside(engine: docker.DockerClient) -> Iterator[Callable[..., testinfra.host.Host]]:
+    """Return a function that starts an image and returns testinfra's host inside."""
+    containers: dict[tuple, docker.models.containers.Container] = {}
+
+    def start(image: Image, **options: object) -> testinfra.host.Host:
+        key = (image.tag, *sorted(options.items()))
+        if key not in containers:
+            containers[key] = engine.containers.run(
+                image.tag, ["sleep", "infinity"], detach=True, init=True, **options
+            )
+        return testinfra.get_host(f"docker://{containers[key].id}")
+
+    yield start
+    for container in containers.values():
+        container.remove(force=True)
+
+
+@pytest.fixture
+def docker_run() -> Callable[..., subprocess.CompletedProcess]:
+    """Return a function that runs a command in a new container, as `docker run --rm` does."""
+
+    def run(image: Image, *command: str, options: tuple = ()) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["docker", "run", "--rm", *options, image.tag, *command],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,10 @@
+"""BuildKit's own checks have nothing to say."""
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cpu"])
+def test_check(fork, docker_build, name):
+    result = docker_build(fork(), "--check", f"--file={name}")
+    assert result.code == 0, result.output
+    assert "no warnings found" in result.output

@@ -1,0 +1,76 @@
+"""An engine that is missing or too old is one sentence, and nothing else's process is touched."""
+
+import os
+
+import pytest
+
+import engine
+
+
+@pytest.mark.parametrize("text, found", [("28.5.2+dfsg4", (28, 5)), ("v0.29.1", (0, 29))])
+def test_numbers(text, found):
+    assert engine.numbers(text) == found
+
+
+def test_an_engine_that_is_new_enough():
+    engine.check_version("23.0.1", "github.com/docker/buildx v0.12.0 542e5d8")
+
+
+@pytest.mark.parametrize(
+    "server, buildx, words",
+    [
+        (
+            "20.10.24",
+            "buildx 0.29.1",
+            "Docker Engine 20.10.24 is too old .* install Docker Engine 23",
+        ),
+        ("28.5.2", None, "docker has no buildx: install 0.12 or newer"),
+        ("28.5.2", "buildx v0.8.0", "docker has buildx 0.8.0: install 0.12 or newer"),
+    ],
+)
+def test_too_old(server, buildx, words):
+    with pytest.raises(SystemExit, match=f"ERROR: {words}"):
+        engine.check_version(server, buildx)
+
+
+def test_no_engine_and_not_root(monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, "version", lambda environment: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("ENGINE_DIR", str(tmp_path / "engine"))
+    with pytest.raises(
+        SystemExit, match="ERROR: no Docker Engine answers: install Docker Engine 23"
+    ):
+        engine.connect()
+    assert not (tmp_path / "engine").exists()
+
+
+def test_no_engine_and_another_system(monkeypatch):
+    monkeypatch.setattr(engine, "version", lambda environment: None)
+    monkeypatch.setattr(engine, "os_release", lambda: {"ID": "fedora", "VERSION_CODENAME": ""})
+    with pytest.raises(SystemExit, match="ERROR: no Docker Engine answers"):
+        engine.connect()
+
+
+def test_a_folder_too_deep_for_a_socket(monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, "version", lambda environment: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(engine, "os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "x"})
+    monkeypatch.setattr(engine.shutil, "which", lambda name: name)
+    monkeypatch.setenv("ENGINE_DIR", str(tmp_path / ("deep" * 30)))
+    with pytest.raises(SystemExit, match="is too long for a socket's path: name a shorter one"):
+        engine.connect()
+
+
+def test_a_pid_file_of_somebody_elses_process(tmp_path):
+    pid_file = tmp_path / "pid"
+    pid_file.write_text(str(os.getpid()))
+    assert engine.ours(pid_file, tmp_path / "engine") is None
+    pid_file.write_text("not a number")
+    assert engine.ours(pid_file, tmp_path) is None
+    assert engine.ours(tmp_path / "missing", tmp_path) is None
+
+
+def test_stopping_what_does_not_run(tmp_path):
+    (tmp_path / "dockerd.pid").write_text(str(os.getpid()))
+    engine.stop(tmp_path)  # this test goes on running
+    assert not (tmp_path / "dockerd.pid").exists()

@@ -1,0 +1,125 @@
+"""`make lock` writes what pip and the build can read, or leaves everything as it was."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import lock
+import split_locks
+from split_locks import LockError
+
+TOP = Path(__file__).resolve().parent.parent.parent
+DIGEST = "a" * 64
+
+
+def poetry_lock(**versions):
+    packages = [
+        {"name": name.replace("_", "-"), "version": version, "groups": ["main"], "dependencies": {}}
+        for name, version in versions.items()
+    ]
+    return {"package": packages}
+
+
+@pytest.mark.parametrize(
+    "packages, build",
+    [
+        ({"nvidia_cuda_runtime": "13.0.96"}, "cu130"),
+        ({"nvidia_cuda_runtime_cu12": "12.6.77"}, "cu126"),
+        ({"nvidia_cuda_runtime_cu11": "11.7.99"}, "cu117"),
+        ({"numpy": "2.0"}, None),
+    ],
+)
+def test_the_default_indexs_build_shows_in_poetry_lock(packages, build):
+    assert lock.default_build(poetry_lock(torch="1.0", **packages)) == build
+
+
+def test_the_repositorys_default_build_is_the_default_indexs():
+    parsed = tomllib.loads((TOP / "poetry.lock").read_text())
+    dockerfile = (TOP / "Dockerfile").read_text()
+    assert f"\nARG TORCH_BUILD={lock.default_build(parsed)}\n" in dockerfile
+
+
+def test_rendered_lock_is_read_back():
+    wheels = {"torch": ("1.0+cpu", {DIGEST}), "triton": ("3.0", {DIGEST})}
+    text = lock.render("cpu", "--index-url https://x/cpu", {"x86_64": wheels, "aarch64": wheels})
+    assert text.startswith("--index-url https://x/cpu\n# ")
+    assert split_locks.pins(text) == {"torch": "1.0+cpu", "triton": "3.0"}
+    assert text.count(f"--hash=sha256:{DIGEST}") == 2
+
+
+def test_a_package_for_one_machine_is_marked():
+    text = lock.render(
+        "cu1", "#", {"x86_64": {"a": ("1", {DIGEST})}, "aarch64": {"b": ("1", {DIGEST})}}
+    )
+    assert 'a==1 ; platform_machine == "x86_64" \\' in text
+    assert 'b==1 ; platform_machine == "aarch64" \\' in text
+
+
+@pytest.fixture
+def digests(tmp_path):
+    file = tmp_path / "digests.toml"
+    file.write_text(
+        "\n".join(
+            f'[[wheel]]\nname="torch"\nversion="{version}"\nplatform="manylinux_2_28_{machine}"\n'
+            f'sha256="{digest}"'
+            for version, machine, digest in [
+                ("1.0+cpu", "x86_64", "1" * 64),
+                ("1.0+cpu", "aarch64", "2" * 64),
+                ("1.0+cu118", "x86_64", "3" * 64),
+                ("0.9+cpu", "x86_64", "4" * 64),
+            ]
+        )
+    )
+    return file
+
+
+def test_from_digests_takes_the_builds_wheels_of_this_version(digests):
+    text = lock.torch_lock("cpu", poetry_lock(torch="1.0"), None, digests)
+    assert text == (
+        "--index-url https://download.pytorch.org/whl/cpu\n"
+        "# The torch family of build cpu, made by `make lock`. Do not edit.\n"
+        f"torch==1.0+cpu \\\n    --hash=sha256:{'1' * 64} \\\n    --hash=sha256:{'2' * 64}\n"
+    )
+
+
+def test_from_digests_that_lack_one(digests):
+    with pytest.raises(LockError, match="has no digest of torchvision for cpu"):
+        lock.torch_lock("cpu", poetry_lock(torch="1.0", torchvision="0.1"), None, digests)
+
+
+def test_a_folder_of_wheels_names_the_exact_version(tmp_path):
+    for name in ("torch-1.0+mine-cp311-cp311-linux_x86_64.whl", "torch-0.9-cp311-x-y.whl"):
+        (tmp_path / name).touch()
+    assert lock.wheel_versions(tmp_path, {"torch": "1.0"}) == {"torch": "1.0+mine"}
+
+
+def test_a_folder_of_wheels_that_lacks_one(tmp_path):
+    with pytest.raises(LockError, match=r"has no wheel of torch 1.0, which poetry.lock wants"):
+        lock.wheel_versions(tmp_path, {"torch": "1.0"})
+
+
+def test_a_project_without_torch():
+    with pytest.raises(LockError, match="run `poetry add torch==VERSION`"):
+        lock.roots(poetry_lock(numpy="1.0"))
+
+
+def test_an_index_out_of_reach_is_one_message_with_the_remedies(monkeypatch):
+    def no_answer(*_):
+        raise LockError("error: dns error")
+
+    monkeypatch.setattr(lock, "uv_compile", no_answer)
+    with pytest.raises(
+        LockError, match=r"torch.cu126.txt was not made(.|\n)*dns(.|\n)*WHEELS=FOLDER"
+    ):
+        lock.torch_lock("cu126", poetry_lock(torch="1.0"), None, None)
+
+
+def test_a_lock_is_replaced_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lock, "TOP", tmp_path)
+    file = tmp_path / "a.txt"
+    lock.replace(file, "new\n")
+    lock.replace(file, "new\n")
+    assert file.read_text() == "new\n"
+    assert list(tmp_path.iterdir()) == [file]
+    assert capsys.readouterr().out == "a.txt written\na.txt is up to date\n"

@@ -1,0 +1,153 @@
+"""The torch family is found by need and by name, and locks that do not fit are refused."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import split_locks
+from split_locks import LockError
+
+TOP = Path(__file__).resolve().parent.parent.parent
+LOCKS = sorted((TOP / "locks").glob("torch.*.txt"))
+
+
+def poetry_lock(**needs):
+    """Return a parsed poetry.lock: each package with the names that it needs."""
+    return {
+        "package": [
+            {
+                "name": name.replace("_", "-"),
+                "version": "1.0",
+                "groups": ["main"],
+                "dependencies": dict.fromkeys(needed, "*"),
+            }
+            for name, needed in needs.items()
+        ]
+    }
+
+
+def test_family_is_what_a_torch_build_brings():
+    lock = poetry_lock(
+        torch=["nvidia-cublas", "triton", "jinja2", "cuda-toolkit"],
+        torchvision=["torch", "numpy"],
+        cuda_toolkit=["nvidia-nvtx"],
+        nvidia_cublas=["nvidia-nvrtc"],
+        nvidia_nvrtc=[],
+        nvidia_nvtx=[],
+        triton=[],
+        jinja2=["markupsafe"],
+        markupsafe=[],
+        numpy=[],
+    )
+    assert split_locks.family(lock) == {
+        *("torch", "torchvision", "triton", "cuda-toolkit"),
+        *("nvidia-cublas", "nvidia-nvrtc", "nvidia-nvtx"),
+    }
+
+
+def test_a_package_that_only_sounds_like_it_stays():
+    lock = poetry_lock(torch=["triton"], triton=[], gpustat=["nvidia-ml-py"], nvidia_ml_py=[])
+    assert split_locks.family(lock) == {"torch", "triton"}
+
+
+def test_a_package_that_others_need_too_stays_and_so_does_what_it_needs():
+    lock = poetry_lock(
+        torch=["nvidia-cublas"],
+        nvidia_cublas=["nvidia-nvrtc"],
+        nvidia_nvrtc=[],
+        cupy=["nvidia-cublas"],
+    )
+    assert split_locks.family(lock) == {"torch"}
+
+
+def test_torch_is_family_though_others_need_it():
+    lock = poetry_lock(torch=[], lightning=["torch", "Torchvision"], torchvision=["torch"])
+    assert split_locks.family(lock) == {"torch", "torchvision"}
+
+
+def test_names_are_compared_as_an_index_does():
+    lock = poetry_lock(torch=["Nvidia_CUBLAS", "sympy"], nvidia_cublas=[], sympy=[])
+    assert split_locks.family(lock) == {"torch", "nvidia-cublas"}
+
+
+def test_without_removes_only_those(tmp_path):
+    text = (TOP / "poetry.lock").read_text()
+    before = split_locks.versions(tomllib.loads(text))
+    family = split_locks.family(tomllib.loads(text))
+    after = tomllib.loads(split_locks.without(text, family))
+    assert split_locks.versions(after) == {n: v for n, v in before.items() if n not in family}
+    assert after["metadata"] == tomllib.loads(text)["metadata"]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_the_repositorys_locks_fit_together(lock):
+    build = lock.name.removeprefix("torch.").removesuffix(".txt")
+    parsed = tomllib.loads((TOP / "poetry.lock").read_text())
+    split_locks.check_fit(build, lock.read_text(), parsed)
+
+
+def test_another_version_does_not_fit():
+    lock = poetry_lock(torch=[])
+    with pytest.raises(LockError, match="has torch 2.0 where poetry.lock has 1.0: run `make lock"):
+        split_locks.check_fit("cpu", "torch==2.0+cpu \\\n", lock)
+
+
+def test_the_local_part_is_the_builds_own():
+    split_locks.check_fit("cpu", "torch==1.0+cpu \\\n", poetry_lock(torch=[]))
+
+
+def test_a_package_too_many_does_not_fit():
+    with pytest.raises(LockError, match="torchvision 1.0 where poetry.lock has none"):
+        split_locks.check_fit("cpu", "torch==1.0\ntorchvision==1.0", poetry_lock(torch=[]))
+
+
+def test_a_package_in_both_trees_does_not_fit():
+    with pytest.raises(LockError, match="numpy, which Poetry installs too"):
+        split_locks.check_fit(
+            "cpu", "torch==1.0\nnumpy==1.0", poetry_lock(torch=["numpy"], numpy=[])
+        )
+
+
+def test_only_what_installs_something_is_kept_of_pyproject():
+    kept = split_locks.for_poetry(
+        {
+            "project": {
+                "name": "x",
+                "version": "3",
+                "dependencies": ["torch"],
+                "readme": "README.md",
+            },
+            "dependency-groups": {"dev": ["pytest"]},
+            "tool": {"poetry": {"source": [{"name": "s"}], "packages": []}, "ruff": {}},
+        }
+    )
+    assert kept == {
+        "project": {"name": "project", "version": "0", "dependencies": ["torch"]},
+        "dependency-groups": {"dev": ["pytest"]},
+        "tool": {"poetry": {"package-mode": False, "source": [{"name": "s"}]}},
+    }
+
+
+@pytest.mark.parametrize(
+    "lock, index, torch_index, expected",
+    [
+        ("--index-url https://a/cpu\ntorch==1", "", "", "--index-url https://a/cpu\ntorch==1"),
+        (
+            "--index-url https://a/cpu\ntorch==1",
+            "https://m",
+            "",
+            "--index-url https://a/cpu\ntorch==1",
+        ),
+        (
+            "--index-url https://a/cpu\ntorch==1",
+            "",
+            "https://m/",
+            "--index-url https://m/cpu\ntorch==1",
+        ),
+        ("# default\ntorch==1", "https://m", "", "--index-url https://m\n# default\ntorch==1"),
+        ("# default\ntorch==1", "", "https://m", "# default\ntorch==1"),
+    ],
+)
+def test_a_mirror_takes_the_place_of_its_own_index_only(lock, index, torch_index, expected):
+    assert split_locks.with_index(lock, index, torch_index, "cpu") == expected
