@@ -11,6 +11,8 @@ dir=$1
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 # The cache is a mount, so uv cannot link from it.
 export UV_CACHE_DIR=$dir/cache UV_LINK_MODE=copy
+# No note of when and from where: a wheel from a folder and from an index make the same layer.
+export UV_NO_INSTALLER_METADATA=1
 if [ -s "$dir/netrc" ]; then
     export NETRC=$dir/netrc
 fi

@@ -128,62 +128,81 @@ def torch_wheels() -> Path | None:
     return None
 
 
-@pytest.fixture(scope="session")
-def cpu_fork(fork: Callable[[], Path]) -> tuple[Path, Path]:
-    """Return a copy of the repository without torchvision, locked for a folder of wheels.
+@dataclass(frozen=True)
+class Fork:
+    """A copy of the repository that a CPU image can be built from on this machine."""
 
-    This is how the CPU image is built without PyTorch's index, and how an air-gapped user works.
+    folder: Path
+    build_arguments: tuple[str, ...]
+    lock_command: tuple[str, ...] = ("make", "lock", "BUILD=cpu")
+
+    def lock(self) -> None:
+        """Bring its locks up to date, as a user would."""
+        done = subprocess.run(self.lock_command, cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def cpu_fork(fork: Callable[[], Path]) -> Fork:
+    """Return a copy of the repository for the CPU image.
+
+    Where PyTorch's index does not answer, it is one without torchvision, locked for a folder of
+    wheels: this is also how an air-gapped user works.
     """
+    folder = fork()
+    if host_script.answers(build_script.torch_index("cpu")):
+        return Fork(folder, ())
     wheels = torch_wheels()
     if not wheels:
-        pytest.skip(
+        pytest.fail(
             "PyTorch's index does not answer, and no folder has a wheel of torch+cpu: name one "
-            "with WHEELS=FOLDER"
+            "with `make test WHEELS=FOLDER`"
         )
-    folder = fork()
     pyproject = folder / "pyproject.toml"
     document = tomlkit.parse(pyproject.read_text())
     needs = document["project"]["dependencies"]
     needs.remove(next(need for need in needs if need.startswith("torchvision")))
     pyproject.write_text(tomlkit.dumps(document))
-    command = ["make", "lock", "BUILD=cpu", f"WHEELS={wheels}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, wheels
+    fork_ = Fork(
+        folder,
+        (f"--build-context=wheels={wheels}",),
+        ("make", "lock", "BUILD=cpu", f"WHEELS={wheels}"),
+    )
+    fork_.lock()
+    return fork_
 
 
 @pytest.fixture(scope="session")
 def image(
     engine: docker.DockerClient,
     docker_build: Callable[..., Result],
+    base_image: str,
     request: pytest.FixtureRequest,
 ) -> Iterator[Callable[[str, str], Image]]:
     """Return a function from a kind (gpu, cpu) and a stage (runtime, dev) to the built image."""
     built: dict[tuple[str, str], Image] = {}
-    forks: list[str] = []
 
     def get(kind: str, stage: str) -> Image:
-        if (kind, stage) in built:
-            return built[kind, stage]
-        if kind == "gpu" or host_script.answers(build_script.torch_index("cpu")):
-            build = "cpu" if kind == "cpu" else build_script.default_gpu_build()
+        if (kind, stage) not in built and kind == "gpu":
+            build = build_script.default_gpu_build()
             tag = build_script.build(dict(os.environ), build, stage == "dev")
             built[kind, stage] = Image(tag, build, TOP)
-        else:
-            folder, wheels = request.getfixturevalue("cpu_fork")
-            forks.append(f"torchcrate-test:cpu-{stage}")
+        elif (kind, stage) not in built:
+            fork_ = request.getfixturevalue("cpu_fork")
+            tag = f"torchcrate-test:cpu-{stage}"
             result = docker_build(
-                folder,
-                *("--file=Dockerfile.cpu", f"--target={stage}", f"--tag={forks[-1]}"),
-                f"--build-context=wheels={wheels}",
+                fork_.folder,
+                *("--file=Dockerfile.cpu", f"--target={stage}", f"--tag={tag}"),
+                *fork_.build_arguments,
             )
             assert result.code == 0, result.output
-            built[kind, stage] = Image(forks[-1], "cpu", folder)
+            built[kind, stage] = Image(tag, "cpu", fork_.folder)
         return built[kind, stage]
 
     yield get
-    for tag in forks:
-        engine.images.remove(tag, force=True)
+    for (kind, _), image_ in built.items():
+        if kind == "cpu":
+            engine.images.remove(image_.tag, force=True)
 
 
 @pytest.fixture(scope="module", params=["gpu", "cpu"])

@@ -1,7 +1,5 @@
 """A code edit makes one new layer, a dependency edit two; torch's is the same bit for bit."""
 
-import subprocess
-
 import pytest
 import tomlkit
 
@@ -9,13 +7,12 @@ import tomlkit
 @pytest.fixture(scope="module")
 def layers(cpu_fork, docker_build, engine):
     """Return a function that builds the CPU image again and returns its layers' digests."""
-    folder, wheels = cpu_fork
     tag = "torchcrate-test:edited"
 
     def build(*arguments):
         result = docker_build(
-            folder,
-            *("--file=Dockerfile.cpu", f"--tag={tag}", f"--build-context=wheels={wheels}"),
+            cpu_fork.folder,
+            *("--file=Dockerfile.cpu", f"--tag={tag}", *cpu_fork.build_arguments),
             *arguments,
         )
         assert result.code == 0, result.output
@@ -28,7 +25,7 @@ def layers(cpu_fork, docker_build, engine):
 @pytest.fixture
 def restored(cpu_fork):
     """Return the project's folder and put back the files that a test changes."""
-    folder, _ = cpu_fork
+    folder = cpu_fork.folder
     names = ["pyproject.toml", "poetry.lock", "locks/torch.cpu.txt"]
     names += [str(path.relative_to(folder)) for path in folder.glob("src/**/*.py")]
     before = {name: (folder / name).read_bytes() for name in names}
@@ -53,13 +50,12 @@ def test_settings_that_install_nothing(layers, restored):
 
 
 def test_a_dependency(layers, restored, cpu_fork):
-    _, wheels = cpu_fork
     before = layers()
     pyproject = restored / "pyproject.toml"
     document = tomlkit.parse(pyproject.read_text())
     document["project"]["dependencies"].append("einops (>=0.8)")
     pyproject.write_text(tomlkit.dumps(document))
-    subprocess.run(["make", "lock", "BUILD=cpu", f"WHEELS={wheels}"], cwd=restored, check=True)
+    cpu_fork.lock()
     after = layers()
     changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     deps, _check, code = range(len(before) - 3, len(before))

@@ -1,0 +1,65 @@
+"""`--build-arg POETRY_INSTALLER=official` runs the script at the URL, with the pinned version.
+
+The script here stands in for the official one: it takes the same environment variables and leaves
+the same folders.
+"""
+
+import http.server
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent.parent
+INSTALLER = """
+import os, subprocess, venv
+home, version = os.environ["POETRY_HOME"], os.environ["POETRY_VERSION"]
+venv.create(home + "/venv", with_pip=True)
+subprocess.run([home + "/venv/bin/pip", "install", "--quiet", "poetry==" + version], check=True)
+os.mkdir(home + "/bin")
+os.symlink("../venv/bin/poetry", home + "/bin/poetry")
+"""
+
+
+@pytest.fixture
+def url():
+    """Serve the installer on this machine and return its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):  # the library's name
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(INSTALLER.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def official(docker_build, folder, url):
+    return docker_build(
+        folder,
+        *("--target=locks", "--network=host", "--allow=network.host"),
+        *("--build-arg=POETRY_INSTALLER=official", f"--build-arg=POETRY_INSTALLER_URL={url}"),
+    )
+
+
+def test_it_installs_the_pinned_version(fork, docker_build, url):
+    result = official(docker_build, fork(), url)
+    assert result.code == 0, result.output
+    pinned = re.search(r"^poetry==(\S+)", (TOP / "locks/poetry.txt").read_text(), re.M).group(1)
+    assert f"Poetry (version {pinned})" in result.output
+
+
+def test_an_address_that_does_not_answer(fork, docker_build):
+    result = official(docker_build, fork(), "http://127.0.0.1:9/")
+    assert result.code
+    assert result.sentence == (
+        "POETRY_INSTALLER_URL http://127.0.0.1:9/ does not answer; "
+        "leave out --build-arg POETRY_INSTALLER=official to install locks/poetry.txt."
+    )
