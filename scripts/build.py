@@ -23,7 +23,7 @@ from host import fail, say
 
 TOP = Path(__file__).resolve().parent.parent
 GIB = 2**30
-# What a first build writes at its peak, measured with an empty build cache (see docs/images.md).
+# What a first build writes at its peak, measured with an empty build cache.
 NEEDED = {"gpu": 12 * GIB, "cpu": 4 * GIB}
 
 
@@ -84,6 +84,15 @@ def check_disk(environment: engine.Environment, kind: str, tag: str) -> None:
         )
 
 
+def builder(environment: engine.Environment) -> str:
+    """Return the name of the engine's own builder, which is that of Docker's context.
+
+    Another one would not see a base image that was made here, and would have to hand its result
+    over to the engine, torch's gigabytes included.
+    """
+    return engine.quiet(["docker", "context", "show"], environment) or "default"
+
+
 def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     """Build the runtime or dev image of a torch build and return its tag."""
     kind = "cpu" if torch_build == "cpu" else "gpu"
@@ -111,9 +120,7 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     if settings["INDEX_URL"]:
         say(f"Index: {settings['INDEX_URL']}")
     command = ["docker", "buildx", "bake", "--file", "docker-bake.hcl"]
-    # The engine's own builder: another one would not see a base image that was made here, and
-    # would have to hand the result over.
-    command += ["--builder", environment.get("DOCKER_CONTEXT") or "default"]
+    command += [f"--builder={builder(environment)}"]
     command += [f"--allow=fs.read={path}" for path in readable]
     target = kind + ("-dev" if dev else "")
     if subprocess.run([*command, target], cwd=TOP, env={**environment, **settings}).returncode:

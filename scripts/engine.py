@@ -68,6 +68,16 @@ def version(environment: Environment) -> str | None:
     return quiet(["docker", "version", "--format", "{{.Server.Version}}"], environment)
 
 
+def complaint(environment: Environment) -> str:
+    """Return what `docker` says when no engine answers."""
+    try:
+        return subprocess.run(
+            ["docker", "version"], env=environment, capture_output=True, text=True, check=False
+        ).stderr
+    except OSError:
+        return ""
+
+
 def check_version(engine: str, buildx: str | None) -> None:
     """Stop with one sentence where engine or buildx are too old for the Dockerfile."""
     if numbers(engine) < OLDEST:
@@ -98,6 +108,11 @@ def connect() -> Environment:
     """
     environment = dict(os.environ)
     found = version(environment)
+    if not found and "permission denied" in complaint(environment):
+        fail(
+            "the Docker Engine does not let this user in: add it to the group docker (`sudo "
+            "usermod --append --groups docker $USER`, then log in again)."
+        )
     if not found:
         environment = up()
         found = version(environment)

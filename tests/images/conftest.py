@@ -85,7 +85,8 @@ def docker_build(base_image: str, index_url: str) -> Callable[..., Result]:
     """
 
     def run(folder: Path, *arguments: str) -> Result:
-        command = ["docker", "buildx", "build", "--progress=plain", "--builder=default"]
+        command = ["docker", "buildx", "build", "--progress=plain"]
+        command += [f"--builder={build_script.builder(dict(os.environ))}"]
         command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
         bundle = host_script.ca_bundle()
         command += [f"--secret=id=ca,src={bundle}"] if bundle else []

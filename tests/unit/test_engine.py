@@ -44,6 +44,13 @@ def test_no_engine_and_not_root(monkeypatch, tmp_path):
     assert not (tmp_path / "engine").exists()
 
 
+def test_an_engine_that_this_user_may_not_use(monkeypatch):
+    monkeypatch.setattr(engine, "version", lambda environment: None)
+    monkeypatch.setattr(engine, "complaint", lambda environment: "permission denied while trying")
+    with pytest.raises(SystemExit, match="ERROR: the Docker Engine does not let this user in: add"):
+        engine.connect()
+
+
 def test_no_engine_and_another_system(monkeypatch):
     monkeypatch.setattr(engine, "version", lambda environment: None)
     monkeypatch.setattr(engine, "os_release", lambda: {"ID": "fedora", "VERSION_CODENAME": ""})
