@@ -3,8 +3,9 @@
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
 #
-#   base ──▶ builder ──▶ locks ──▶ deps ──(everything but torch, megabytes)──▶ runtime
-#     │                    └──────▶ torch (gigabytes, a layer on base) ───────────▲ ▼ dev
+#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──┐
+#          │                  ╎                          ├──▶ runtime, dev
+#          └──────────────▶ torch (gigabytes) ───────────┘
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
@@ -164,6 +165,8 @@ RUN --mount=type=bind,source=pyproject.toml,target=/app/pyproject.toml \
 COPY pyproject.toml poetry.lock ./
 COPY src src
 COPY tests tests
+
+ENV HOME=/tmp
 CMD ["bash"]
 
 

@@ -2,7 +2,6 @@
 
 import io
 import re
-import tarfile
 import zipfile
 
 import pytest
@@ -120,32 +119,52 @@ def test_trees_that_do_not_fit(fork, docker_build):
     )
 
 
-@pytest.mark.parametrize("system", ["Alpine Linux v3.22", "Debian without Python"])
-def test_a_base_without_python(engine, base_image, fork, docker_build, system):
-    spoil = (
+SPOILT = {
+    "has no apt to install Python 3.11 with": (
         "rm /usr/bin/apt-get && printf 'ID=alpine\\nPRETTY_NAME=\"Alpine Linux v3.22\"\\n'"
         " > /etc/os-release"
-        if system.startswith("Alpine")
-        else "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"
-    )
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        dockerfile = f"FROM {base_image}\nRUN {spoil}\n".encode()
-        entry = tarfile.TarInfo("Dockerfile")
-        entry.size = len(dockerfile)
-        tar.addfile(entry, io.BytesIO(dockerfile))
-    context.seek(0)
-    tag = "torchcrate-test:no-python"
-    engine.images.build(fileobj=context, custom_context=True, tag=tag, rm=True)
-    try:
-        result = docker_build(fork(), "--target=base", f"--build-arg=BASE_IMAGE={tag}")
-    finally:
-        engine.images.remove(tag, force=True)
+    ),
+    "did not give a Python 3.11 package": "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*",
+}
+
+
+@pytest.fixture
+def spoilt_base(engine, base_image):
+    """Return a function that runs a command in the base image and returns the image it gives."""
+    tag = "torchcrate-test:spoilt"
+
+    def spoil(command):
+        dockerfile = f"FROM {base_image}\nRUN {command}\n".encode()
+        engine.images.build(fileobj=io.BytesIO(dockerfile), tag=tag, rm=True)
+        return tag
+
+    yield spoil
+    engine.images.remove(tag, force=True)
+
+
+@pytest.mark.parametrize("why", SPOILT)
+def test_a_base_without_python(spoilt_base, fork, docker_build, why):
+    tag = spoilt_base(SPOILT[why])
+    result = docker_build(fork(), "--target=base", f"--build-arg=BASE_IMAGE={tag}")
     assert result.code
     assert result.sentence.startswith(f"BASE_IMAGE {tag} (")
+    assert why in result.sentence
     assert result.sentence.endswith(
         "build with --build-arg BASE_IMAGE=ubuntu:22.04, ubuntu:24.04 or debian:12."
     )
+
+
+def test_an_ubuntu_whose_ppa_does_not_answer(spoilt_base, fork, docker_build):
+    """It must not fall back to what the base's own archive has, on 22.04 a release candidate."""
+    tag = spoilt_base("sed -i s/^ID=.*/ID=ubuntu/ /etc/os-release")
+    result = docker_build(
+        fork(),
+        *("--target=base", f"--build-arg=BASE_IMAGE={tag}"),
+        "--build-arg=PPA_URL=http://127.0.0.1:9/ubuntu",
+    )
+    assert result.code
+    assert "Failed to fetch http://127.0.0.1:9/ubuntu" in result.output
+    assert "did not give a Python 3.11 package" in result.sentence
 
 
 def test_an_unknown_poetry_installer(fork, docker_build):
