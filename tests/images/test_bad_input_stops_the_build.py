@@ -3,8 +3,16 @@
 import io
 import re
 import zipfile
+from pathlib import Path
 
 import pytest
+
+import build
+import split_locks
+
+TOP = Path(__file__).resolve().parent.parent.parent
+GPU = build.default_gpu_build()
+CPU_PINS = split_locks.pins((TOP / "locks/torch.cpu.txt").read_text())
 
 
 @pytest.fixture
@@ -33,24 +41,24 @@ def test_a_build_without_a_lock(fork, docker_build):
     result = docker_build(fork(), "--target=locks", "--build-arg=TORCH_BUILD=cu999")
     assert result.code
     assert result.sentence == (
-        "TORCH_BUILD=cu999 has no lock locks/torch.cu999.txt (there are: cpu, cu130): "
-        "make it with `make lock BUILD=cu999`."
+        "TORCH_BUILD=cu999 has no lock locks/torch.cu999.txt (there are: "
+        f"{', '.join(build.builds())}): make it with `make lock BUILD=cu999`."
     )
 
 
 def test_a_lock_of_another_torch(edited, docker_build):
-    folder = edited("locks/torch.cu130.txt", r"\ntorch==[\d.]+", r"\ntorch==2.12.0")
+    folder = edited(f"locks/torch.{GPU}.txt", r"\ntorch==[\d.]+", r"\ntorch==0.1.0")
     result = docker_build(folder, "--target=locks")
     assert result.code
     assert re.fullmatch(
-        r"locks/torch.cu130.txt has torch 2.12.0 where poetry.lock has [\d.]+: "
-        r"run `make lock BUILD=cu130`, then build again.",
+        rf"locks/torch.{GPU}.txt has torch 0.1.0 where poetry.lock has [\d.]+: "
+        rf"run `make lock BUILD={GPU}`, then build again.",
         result.sentence,
     )
 
 
 def test_a_poetry_lock_that_is_out_of_date(edited, docker_build):
-    folder = edited("pyproject.toml", r'"tqdm \(', '"einops (>=0.8)", "tqdm (')
+    folder = edited("pyproject.toml", r"\ndependencies = \[", '\ndependencies = ["einops",')
     result = docker_build(folder, "--target=locks")
     assert result.code
     assert result.sentence == (
@@ -68,18 +76,20 @@ def test_a_password_in_a_mirrors_address(fork, docker_build):
 
 
 def test_a_wheel_with_a_wrong_digest(fork, docker_build, tmp_path):
-    wheel = tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
-    info = "torch-2.13.0+cpu.dist-info"
+    version = CPU_PINS["torch"]
+    wheel = tmp_path / f"torch-{version}-py3-none-any.whl"
+    info = f"torch-{version}.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0+cpu\n"
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n"
         )
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         archive.writestr(f"{info}/RECORD", "")
     folder = fork()
-    drop(folder / "poetry.lock", "torchvision")
+    if "torchvision" in CPU_PINS:
+        drop(folder / "poetry.lock", "torchvision")
     # Another digest than the real wheel's, which uv may have in its cache.
     lock = re.sub(r"\ntorchvision==(.|\n)*", "\n", (folder / "locks/torch.cpu.txt").read_text())
     (folder / "locks/torch.cpu.txt").write_text(
@@ -114,7 +124,7 @@ def test_trees_that_do_not_fit(fork, docker_build):
     assert result.code
     assert "sympy needs mpmath, which is not installed" in result.output
     assert result.sentence == (
-        "locks/torch.cu130.txt and poetry.lock do not fit together (see above): "
+        f"locks/torch.{GPU}.txt and poetry.lock do not fit together (see above): "
         "run `make lock`, then build again."
     )
 
