@@ -20,7 +20,7 @@ command -v apt-get >/dev/null || refuse 'has no apt to install Python 3.11 with'
 
 if [ -n "$APT_MIRROR" ]; then
     # Only scheme and host change: every mirror serves the same paths as the archive it mirrors.
-    find /etc/apt/sources.list /etc/apt/sources.list.d -type f -exec sed -Ei \
+    find /etc/apt \( -name '*.list' -o -name '*.sources' \) -exec sed -Ei \
         "s#https?://[^/ ]+/(ubuntu|ubuntu-ports|debian|debian-security)/?( |\$)#${APT_MIRROR%/}/\\1\\2#" {} +
 fi
 
