@@ -27,12 +27,13 @@ ARG APT_MIRROR=
 ARG PPA_URL=http://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
 
 # Both caches outlive the build: a changed package list downloads only what is new. Locked, since
-# apt cannot share them. The third mount hides docker-clean, which would empty them.
+# apt cannot share them. The third mount hides docker-clean, which would empty them. Build secret
+# `ca` (see builder) is for an https mirror; apt reads it as a user of its own.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
     --mount=type=bind,source=docker/base,target=/mnt/base \
-    --mount=type=secret,id=ca \
+    --mount=type=secret,id=ca,mode=0444 \
     /mnt/base/install-python.sh /mnt/base
 
 # The .pth file makes your code importable for whatever Python starts, in any folder and with any
@@ -57,7 +58,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
     --mount=type=bind,source=docker/base,target=/mnt/base \
-    --mount=type=secret,id=ca \
+    --mount=type=secret,id=ca,mode=0444 \
     /mnt/base/apt-install.sh \
         build-essential \
         curl \
@@ -154,19 +155,22 @@ ENV POETRY_HOME=/opt/poetry \
     PATH=$PATH:/opt/poetry/bin:/opt/uv/bin
 
 ARG INDEX_URL=
-RUN --mount=type=bind,source=pyproject.toml,target=/app/pyproject.toml \
-    --mount=type=bind,source=poetry.lock,target=/app/poetry.lock \
+RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
+    --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
-    poetry install --no-root --only dev
+    poetry install --directory /mnt/locks/poetry --no-root --only dev \
+    && PYTHONPATH=$POETRY_HOME/venv/lib/python3.11/site-packages \
+    python -B /mnt/check_trees.py /mnt/locks/torch.txt
 
 COPY pyproject.toml poetry.lock ./
 COPY src src
 COPY tests tests
 
 ENV HOME=/tmp
+ENTRYPOINT []
 CMD ["bash"]
 
 
@@ -176,9 +180,10 @@ FROM torch AS runtime
 COPY --link --from=deps /app/.venv /app/.venv
 
 # The trees come from different locks: see that they fit.
-RUN --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
+RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+    --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
     --mount=type=bind,from=builder,source=/opt/poetry/venv/lib/python3.11/site-packages/packaging,target=/mnt/packaging \
-    python -B /mnt/check_trees.py
+    python -B /mnt/check_trees.py /mnt/torch.txt
 
 # Caches of torch, triton, matplotlib and the like land below HOME: for any user, also one without
 # a passwd entry, and with a read-only root if /tmp is a tmpfs.
@@ -189,6 +194,8 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # Your code comes last: an edit rebuilds and pushes nothing else.
 COPY --link src /app/src
 
-# A number, for Kubernetes to see that it is not root. It owns nothing in the image.
-USER 1000:1000
+# A number, for Kubernetes to see that it is not root; one that no base image has, so that it owns
+# nothing. No entrypoint, not the base image's either: what you give to `docker run` is what runs.
+USER 10001:10001
+ENTRYPOINT []
 CMD ["python", "-m", "torchcrate"]

@@ -1,16 +1,18 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 PYTHON ?= python3
 # The choices that `make NAME=value` hands on to the scripts.
-export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR WHEELS
+export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR PPA_URL WHEELS NETRC
+export POETRY_INSTALLER POETRY_INSTALLER_URL
 
 .PHONY: help
 help: ## list the targets
 	@echo "make run [BUILD=cpu|cu130]     … or any of these:"
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## build the image and train the sample in it; results in ./results
@@ -29,8 +31,12 @@ image: ## build the image, run nothing
 	@$(PYTHON) scripts/build.py --only-build
 
 .PHONY: test
-test: .venv/done ## run every test, in an environment that it sets up itself
-	@INDEX_URL="$$($(PYTHON) scripts/host.py)" .venv/bin/python -m pytest $(PYTEST_ARGS)
+test: .tools/tests/done ## run every test, in an environment that it sets up itself
+	@INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: add
+add: .tools/done ## add a dependency to pyproject.toml and the locks: NAME='lightning>=2.5'
+	@$(tools) poetry add --lock $(NAME)
 
 .PHONY: lock
 lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch build
@@ -38,8 +44,8 @@ lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch
 	    $(if $(BUILD),--build $(BUILD)) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(DIGESTS),--digests $(DIGESTS))
 
 .PHONY: lint
-lint: .venv/done ## pre-commit on all files
-	@.venv/bin/pre-commit run --all-files
+lint: .tools/tests/done ## pre-commit on all files
+	@.tools/tests/bin/pre-commit run --all-files
 
 .PHONY: engine-stop
 engine-stop: ## stop the private Docker Engine, if one was started
@@ -51,7 +57,7 @@ engine-remove: ## … and delete it with all its images
 
 # Dockerfile.cpu differs in its first lines, the default build, and what only a GPU needs.
 Dockerfile.cpu: Dockerfile Makefile
-	sed -e '1,2c # The CPU image. Made from Dockerfile by `make Dockerfile.cpu`: edit that one.\n#' \
+	sed -e '1s/.*/# The CPU image, made from Dockerfile by `make Dockerfile.cpu`: edit that one./' \
 	    -e 's/docker build /docker build -f Dockerfile.cpu /' \
 	    -e 's/^ARG TORCH_BUILD=.*/ARG TORCH_BUILD=cpu/' \
 	    -e '/^# GPU only/d' -e '/^ENV NVIDIA_/d' Dockerfile > $@
@@ -67,14 +73,13 @@ Dockerfile.cpu: Dockerfile Makefile
 	@touch $@
 
 # What the tests need, and no torch.
-.venv/done: .tools/done poetry.lock
-	@echo "Setting up the tests' environment in .venv"
-	@$(tools) uv venv --quiet --clear --python 3.11 .venv
-	@$(tools) poetry install --quiet --only dev --no-root
+.tools/tests/done: .tools/done poetry.lock
+	@echo "Setting up the tests' environment in .tools/tests"
+	@$(tools) uv venv --quiet --clear --python 3.11 .tools/tests
+	@$(tools) VIRTUAL_ENV="$$PWD/.tools/tests" poetry install --quiet --only dev --no-root
 	@touch $@
 
 # How the recipes above find Poetry and uv, and the index that this machine uses.
 tools = index=$$($(PYTHON) scripts/host.py) && \
     PATH="$$PWD/.tools/bin:$$PWD/.tools/poetry/bin:$$PATH" PYTHONPATH="$$PWD/docker/locks" \
-    UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_NATIVE_TLS=true \
-    POETRY_VIRTUALENVS_IN_PROJECT=true
+    UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_NATIVE_TLS=true

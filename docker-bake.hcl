@@ -11,22 +11,35 @@ variable "TORCH_BUILD" { default = "cu130" }
 variable "INDEX_URL" { default = "" }
 variable "TORCH_INDEX_URL" { default = "" }
 variable "APT_MIRROR" { default = "" }
+variable "PPA_URL" { default = "" }
 variable "WHEELS" { default = "" }
 
-# A file with the certificates to trust, where a proxy signs TLS anew. It reaches no layer.
+variable "POETRY_INSTALLER" { default = "" }
+variable "POETRY_INSTALLER_URL" { default = "" }
+
+# Files that reach no layer: the certificates to trust, where a proxy signs TLS anew, and the
+# passwords of private indexes.
 variable "CA_BUNDLE" { default = "" }
+variable "NETRC" { default = "" }
 
 group "default" { targets = ["gpu", "cpu"] }
 
 target "common" {
+  # null: as the Dockerfile has it.
   args = {
-    BASE_IMAGE      = BASE_IMAGE
-    INDEX_URL       = INDEX_URL
-    TORCH_INDEX_URL = TORCH_INDEX_URL
-    APT_MIRROR      = APT_MIRROR
+    BASE_IMAGE           = BASE_IMAGE
+    INDEX_URL            = INDEX_URL
+    TORCH_INDEX_URL      = TORCH_INDEX_URL
+    APT_MIRROR           = APT_MIRROR
+    PPA_URL              = PPA_URL == "" ? null : PPA_URL
+    POETRY_INSTALLER     = POETRY_INSTALLER == "" ? null : POETRY_INSTALLER
+    POETRY_INSTALLER_URL = POETRY_INSTALLER_URL == "" ? null : POETRY_INSTALLER_URL
   }
   contexts = WHEELS == "" ? {} : { wheels = WHEELS }
-  secret   = CA_BUNDLE == "" ? [] : ["type=file,id=ca,src=${CA_BUNDLE}"]
+  secret = concat(
+    CA_BUNDLE == "" ? [] : ["type=file,id=ca,src=${CA_BUNDLE}"],
+    NETRC == "" ? [] : ["type=file,id=netrc,src=${NETRC}"],
+  )
 }
 
 target "gpu" {

@@ -1,10 +1,10 @@
 """Build an image and run something in it; behind `make run`, `make doctor` and `make shell`.
 
-    build.py [--dev] [--shell] [COMMAND...]
+    build.py [--dev] [--only-build] [COMMAND...]
 
-Chooses, and says in one line each: the engine, the torch build, the base image, the GPU. BUILD,
-BASE_IMAGE, INDEX_URL, TORCH_INDEX_URL, APT_MIRROR and WHEELS in the environment choose for it.
-COMMAND is what to run in the container instead of its default.
+Chooses, and says in one line each: the engine, the torch build, the base image, the GPU. BUILD and
+the variables of docker-bake.hcl in the environment choose for it. COMMAND is what to run in the
+container instead of its default.
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9
@@ -37,10 +37,14 @@ def default_gpu_build() -> str:
     return re.search(r"^ARG TORCH_BUILD=(\S+)$", (TOP / "Dockerfile").read_text(), re.M).group(1)
 
 
-def torch_index(build: str) -> str:
-    """Return the index that a build's lock names, or "" for the default one."""
+def torch_index_answers(build: str) -> bool:
+    """Return whether the index that a build's lock names, or the mirror of it, has torch."""
     first = (TOP / "locks" / f"torch.{build}.txt").read_text().partition("\n")[0]
-    return first.partition("--index-url ")[2]
+    index = first.partition("--index-url ")[2]
+    mirror = os.environ.get("TORCH_INDEX_URL")
+    if index and mirror:
+        index = f"{mirror.rstrip('/')}/{build}"
+    return not index or host.answers(f"{index}/torch/")
 
 
 def choose_build() -> str:
@@ -58,7 +62,7 @@ def choose_build() -> str:
     if engine.quiet(["nvidia-smi", "-L"]):
         say(f"Build: {gpu}, since this machine has an NVIDIA GPU")
         return gpu
-    if "cpu" in builds() and (os.environ.get("WHEELS") or host.answers(torch_index("cpu"))):
+    if "cpu" in builds() and (os.environ.get("WHEELS") or torch_index_answers("cpu")):
         say("Build: cpu, since this machine has no NVIDIA GPU")
         return "cpu"
     say(
@@ -99,11 +103,14 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     image = os.environ.get("IMAGE") or "torchcrate"
     tag = f"{image}:{torch_build}" + ("-dev" if dev else "")
     check_disk(environment, kind, tag)
-    settings = {
-        "IMAGE": image,
-        "BASE_IMAGE": engine.base_image(environment),
-        "INDEX_URL": host.index_url(),
-    }
+    settings = {"IMAGE": image, "INDEX_URL": host.index_url()}
+    for name in ("INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"):
+        if "@" in settings.get(name, os.environ.get(name, "")):
+            fail(
+                f"{name} (or pip's configuration) holds a user or a password, which would stay in "
+                "the image: take it out, put it into ~/.netrc, and add NETRC=$HOME/.netrc."
+            )
+    settings["BASE_IMAGE"] = engine.base_image(environment)
     if kind == "gpu":
         settings["TORCH_BUILD"] = torch_build
     readable = [TOP]
@@ -111,12 +118,13 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     if bundle:
         settings["CA_BUNDLE"] = str(bundle)
         readable.append(bundle)
-    if os.environ.get("WHEELS"):
-        wheels = Path(os.environ["WHEELS"]).expanduser().resolve()
-        if not wheels.is_dir():
-            fail(f"WHEELS={os.environ['WHEELS']} is not a folder.")
-        settings["WHEELS"] = str(wheels)
-        readable.append(wheels)
+    for name, kind_of in (("WHEELS", Path.is_dir), ("NETRC", Path.is_file)):
+        if os.environ.get(name):
+            path = Path(os.environ[name]).expanduser().resolve()
+            if not kind_of(path):
+                fail(f"{name}={os.environ[name]} is not there: name one that is, or leave it out.")
+            settings[name] = str(path)
+            readable.append(path)
     if settings["INDEX_URL"]:
         say(f"Index: {settings['INDEX_URL']}")
     command = ["docker", "buildx", "bake", "--file", "docker-bake.hcl"]

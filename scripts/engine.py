@@ -30,7 +30,7 @@ from host import fail, say
 
 # Docker 23 is the first whose `docker build` is BuildKit with `COPY --link` and build contexts.
 OLDEST = (23, 0)
-OLDEST_BUILDX = (0, 12)
+OLDEST_BUILDX = (0, 19)  # whose bake asks leave to read files outside the project
 HOW = "install Docker Engine 23 or newer (https://docs.docker.com/engine/install/) and start it"
 
 # Debian's own Docker lags behind, and its packages from testing run on a stable system. What talks
@@ -85,7 +85,7 @@ def check_version(engine: str, buildx: str | None) -> None:
     found = re.search(r"\d+\.\d+\.\d+", buildx or "")
     if not found or numbers(found.group()) < OLDEST_BUILDX:
         fail(
-            f"docker has {'buildx ' + found.group() if found else 'no buildx'}: install 0.12 or "
+            f"docker has {'buildx ' + found.group() if found else 'no buildx'}: install 0.19 or "
             "newer, from Docker's package docker-buildx-plugin or Debian's docker-buildx."
         )
 
@@ -113,6 +113,9 @@ def connect() -> Environment:
             "the Docker Engine does not let this user in: add it to the group docker (`sudo "
             "usermod --append --groups docker $USER`, then log in again)."
         )
+    if not found and (os.environ.get("DOCKER_HOST") or shutil.which("dockerd")):
+        where = os.environ.get("DOCKER_HOST") or "this machine"
+        fail(f"the Docker Engine of {where} does not answer: start it (`systemctl start docker`).")
     if not found:
         environment = up()
         found = version(environment)
@@ -162,19 +165,26 @@ def os_release() -> dict[str, str]:
 
 def archive(system: dict[str, str]) -> str:
     """Return the archive's address, as this system's own apt sources have it."""
-    files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     text = "\n".join(file.read_text() for file in files if file.is_file())
-    found = re.search(rf"https?://\S+/{system['ID']}(-ports)?/?(?=\s|$)", text)
+    # "deb [options] URI suite component…" or "URIs: URI"; others' archives have longer paths or
+    # are at download.* hosts.
+    found = re.search(
+        rf"^(?:deb\s+(?:\[[^]]*\]\s+)?|URIs:\s*)"
+        rf"(https?://(?!download\.)[^/\s]+/{system['ID']}(?:-ports)?/?)(?=\s|$)",
+        text,
+        re.MULTILINE,
+    )
     if not found:
         fail(
             f"no Docker Engine answers and apt has no {system['ID']} archive in its sources: {HOW}."
         )
-    return found.group()
+    return found.group(1)
 
 
 def install(top: Path, system: dict[str, str]) -> None:
     """Download the engine's packages with apt, which checks their signatures, and unpack them."""
-    say(f"No Docker Engine answers: fetching one into {top} (about 80 MB)")
+    say(f"Fetching a private Docker Engine and its tools into {top} (about 80 MB)")
     debian = system["ID"] == "debian"
     own = system["VERSION_CODENAME"]
     suites = f"{own} testing" if debian else f"{own} {own}-updates"
@@ -251,10 +261,13 @@ def start(top: Path, environment: Environment) -> None:
     plugins = str(root / "usr/libexec/docker/cli-plugins")
     (top / "config/config.json").write_text(json.dumps({"cliPluginsExtraDirs": [plugins]}))
 
+    program = shutil.which("dockerd", path=environment["PATH"])  # in bin or sbin
+    if not program:
+        fail(f"the packages in {root} have no dockerd: {HOW}.")
     with (top / "dockerd.log").open("wb") as log:
         daemon = subprocess.Popen(
             [
-                root / "usr/sbin/dockerd",
+                program,
                 *("--config-file", "/dev/null", "--host", f"unix://{top}/docker.sock"),
                 *("--data-root", top / "data", "--exec-root", top / "exec"),
                 *("--pidfile", top / "dockerd.pid"),
@@ -303,7 +316,8 @@ def stop(top: Path) -> None:
         if Path(words[0]).name == "containerd-shim-runc-v2" and f"{top}/exec/" in " ".join(words):
             end(int(process.name))
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for mount in reversed([mount for mount in mounts if mount.startswith(f"{top}/")]):
+    ours_ = (f"{top}/data/", f"{top}/exec/")
+    for mount in reversed([mount for mount in mounts if mount.startswith(ours_)]):
         quiet(["umount", "--lazy", mount])
 
 
@@ -322,6 +336,16 @@ def end(pid: int) -> None:
             return
 
 
+def remove(top: Path) -> None:
+    """Delete what the private engine made in its folder, and the folder if it is then empty."""
+    for name in ("bin", "config", "data", "exec", "root"):
+        shutil.rmtree(top / name, ignore_errors=True)
+    for name in ("docker.sock", "dockerd.log", "dockerd.pid", "lock"):
+        (top / name).unlink(missing_ok=True)
+    if not any(top.iterdir()):
+        top.rmdir()
+
+
 def base_image(environment: Environment) -> str:
     """Return the base image to build on: BASE_IMAGE, Ubuntu, or a Debian 12 made here."""
     named = os.environ.get("BASE_IMAGE")
@@ -332,7 +356,7 @@ def base_image(environment: Environment) -> str:
         return named
     for image in (ubuntu, made):
         if quiet(["docker", "image", "inspect", image], environment) is not None:
-            say(f"Base: {image}, which is here already")
+            say(f"Base: {image}, which is here already (another one: BASE_IMAGE=<image>)")
             return image
     if quiet(["docker", "pull", "--quiet", ubuntu], environment) is not None:
         say(f"Base: {ubuntu}")
@@ -391,7 +415,7 @@ def main() -> None:
         with locked(top):
             stop(top)
         if command == "remove":
-            shutil.rmtree(top)
+            remove(top)
         say(f"The private engine in {top} is {'stopped' if command == 'down' else 'gone'}")
 
 

@@ -37,11 +37,12 @@ def index_url() -> str:
     default, if that does not serve the JSON page of each release, as a mirror in its place may
     not: Poetry relies on those for the default index, but not for one that it is told.
     """
-    configured = re.findall(
-        r"^(?:global|install|:env:)\.index-url='(.+)'$", pip("config", "list"), re.M
-    )
-    if os.environ.get("INDEX_URL") or configured:
-        return os.environ.get("INDEX_URL") or configured[-1]
+    named = os.environ.get("INDEX_URL") or os.environ.get("PIP_INDEX_URL")
+    if named:
+        return named
+    configured = dict(re.findall(r"^(\w+)\.index-url='(.+)'$", pip("config", "list"), re.M))
+    if configured:  # the section of a command counts more than the global one, as for pip
+        return configured.get("install") or configured.get("global") or ""
     default = re.search(r"\(default\s+(https://\S+)\)", pip("download", "--help"))
     if not default:
         return ""
@@ -60,20 +61,23 @@ def ca_bundle() -> Path | None:
 
     It goes into a build as a secret, so that downloads work behind a proxy that re-signs TLS.
     """
-    paths = ssl.get_default_verify_paths()  # minds SSL_CERT_FILE
-    for name in (os.environ.get("REQUESTS_CA_BUNDLE"), paths.cafile):
+    candidates = (
+        os.environ.get("REQUESTS_CA_BUNDLE"),
+        ssl.get_default_verify_paths().cafile,  # minds SSL_CERT_FILE
+        "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
+        "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
+    )
+    for name in candidates:
         if name and Path(name).is_file():
             return Path(name)
     return None
 
 
 def answers(url: str) -> bool:
-    """Return whether an https URL answers, whatever it answers."""
+    """Return whether a URL can be read; a proxy that forbids it is no answer."""
     try:
         with urllib.request.urlopen(url, timeout=10):
             return True
-    except urllib.error.HTTPError:
-        return True
     except OSError:
         return False
 

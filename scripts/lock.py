@@ -1,8 +1,8 @@
 """Write the locks: poetry.lock, locks/torch.<build>.txt, locks/poetry.txt and locks/uv.txt.
 
-`make lock` brings everything that is there up to date with pyproject.toml; `make lock BUILD=cu126`
-does the same and adds that build. Versions that still fit stay as they are. A lock is replaced
-whole or not at all.
+`make lock` brings everything that is there up to date with pyproject.toml. `make lock BUILD=cu126`
+does so with poetry.lock and that build alone, and adds the build if it is new. Versions that still
+fit stay as they are. A lock is replaced whole or not at all.
 
 uv resolves the family on the index that has the build. poetry.lock is the constraint, so that the
 packages that both trees rely on (numpy, jinja2 …) have one version.
@@ -23,9 +23,12 @@ from split_locks import ROOTS, LockError
 
 TOP = Path(__file__).resolve().parent.parent
 # PyTorch's own package index: one folder for each build.
-TORCH_INDEX_URL = os.environ.get("TORCH_INDEX_URL") or "https://download.pytorch.org/whl"
+PYTORCH = "https://download.pytorch.org/whl"
+# Where to look; the locks always name PyTorch's own.
+TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
 # The images' platforms: glibc 2.28, as torch's wheels want it; Debian 12 and Ubuntu have newer.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
+DIGEST_KEYS = ("name", "version", "platform", "sha256")
 NO_INDEX = "# Its index is the default one."
 
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
@@ -74,7 +77,7 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
     wanted, family = roots(poetry_lock), split_locks.family(poetry_lock)
     options = ["--format", "pylock.toml", "--index-strategy", "unsafe-best-match"]
     if wheel_folder:
-        local = wheel_versions(wheel_folder, wanted)
+        local = wheel_versions(wheel_folder, wanted, build)
         requirements = [f"{name}=={local[name]}" for name in wanted]
         options += ["--find-links", str(wheel_folder.resolve())]
     elif build == default_build(poetry_lock):
@@ -106,23 +109,26 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
         found[machine] = {
             split_locks.normalize(package["name"]): (
                 package["version"],
-                {wheel["hashes"]["sha256"] for wheel in package.get("wheels", [])},
+                {wheel["hashes"].get("sha256", "") for wheel in package.get("wheels", [])},
             )
             for package in tomllib.loads(text)["packages"]
         }
     return found
 
 
-def wheel_versions(folder: Path, wanted: dict[str, str]) -> dict[str, str]:
+def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str, str]:
     """Return {name: version} of the folder's wheels of torch and its sisters, local part and all.
 
-    Raises LockError where the folder lacks one in the version that poetry.lock has.
+    Among several local parts the one that is the build's name is taken. Raises LockError where the
+    folder lacks a wheel in the version that poetry.lock has.
     """
-    found = {}
-    for wheel in folder.glob("*.whl"):
-        name, version = unquote(wheel.name).split("-")[:2]
-        if version.partition("+")[0] == wanted.get(split_locks.normalize(name)):
-            found[split_locks.normalize(name)] = version
+    found: dict[str, str] = {}
+    for wheel in sorted(folder.glob("*.whl")):
+        name, _, rest = unquote(wheel.name).partition("-")
+        name, version = split_locks.normalize(name), rest.partition("-")[0]
+        public, _, local = version.partition("+")
+        if public == wanted.get(name) and (name not in found or local == build):
+            found[name] = version
     for name, version in wanted.items():
         if name not in found:
             raise LockError(f"{folder} has no wheel of {name} {version}, which poetry.lock wants.")
@@ -136,7 +142,15 @@ def from_digests(build: str, poetry_lock: dict, file: Path) -> dict[str, Wheels]
     build whose torch needs nothing else of its own, such as cpu.
     """
     found: dict[str, Wheels] = {machine: {} for machine in PLATFORMS}
-    for wheel in tomllib.loads(file.read_text())["wheel"]:
+    try:
+        wheels = tomllib.loads(file.read_text())["wheel"]
+        wheels = [{key: wheel[key] for key in DIGEST_KEYS} for wheel in wheels]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise LockError(
+            f"{file} is no list of digests ({error}): it wants TOML with a table [[wheel]] of "
+            f"{', '.join(DIGEST_KEYS)} for each wheel."
+        ) from None
+    for wheel in wheels:
         machine = next((m for m in PLATFORMS if wheel["platform"].endswith(m)), None)
         wanted = f"{roots(poetry_lock).get(wheel['name'])}+{build}"
         if machine and wheel["version"] == wanted:
@@ -161,6 +175,8 @@ def render(build: str, index: str, family: dict[str, Wheels]) -> str:
             if set(of_version) != set(PLATFORMS):
                 marker = f' ; platform_machine == "{of_version[0]}"'
             digests = sorted(set().union(*(family[m][name][1] for m in of_version)))
+            if not all(digests):
+                raise LockError(f"The index names no sha256 digest for {name} {version}.")
             hashes = [f"    --hash=sha256:{digest}" for digest in digests]
             lines.append(" \\\n".join([f"{name}=={version}{marker}", *hashes]))
     return "\n".join(lines) + "\n"
@@ -183,7 +199,7 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path
                 f"torch for {build} needs {name}, which poetry.lock lacks: run `poetry add {name}`."
             )
     official = any(version.endswith(f"+{build}") for version, _ in family["x86_64"].values())
-    index = f"--index-url {TORCH_INDEX_URL}/{build}" if official else NO_INDEX
+    index = f"--index-url {PYTORCH}/{build}" if official else NO_INDEX
     return render(build, index, family)
 
 
@@ -218,8 +234,8 @@ def replace(file: Path, text: str) -> None:
 
 def check_url(url: str) -> str:
     """Return the URL. Raises LockError for one with a password, which would land in a lock."""
-    if urlsplit(url).password:
-        raise LockError("TORCH_INDEX_URL holds a password: put it into ~/.netrc instead.")
+    if "@" in urlsplit(url).netloc:
+        raise LockError("TORCH_INDEX_URL holds a user or password: put it into ~/.netrc instead.")
     return url
 
 
@@ -240,7 +256,7 @@ def main() -> None:
                 raise LockError(f"{file} does not exist.")
         if subprocess.run(["poetry", "lock"], cwd=TOP, check=False).returncode:
             raise LockError("poetry.lock was not made (what Poetry says is above).")
-        poetry_lock = tomllib.loads((TOP / "poetry.lock").read_text())
+        poetry_lock = split_locks.read(TOP / "poetry.lock")
         builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
         for build in sorted({arguments.build} if arguments.build else builds):
             try:
@@ -250,6 +266,9 @@ def main() -> None:
                 errors.append(error)
         for source in sorted((TOP / "locks").glob("*.in")):
             lock_tools(source)
+        for build in sorted(builds - {arguments.build}):
+            text = (TOP / "locks" / f"torch.{build}.txt").read_text()
+            split_locks.check_fit(build, text, poetry_lock)
     except LockError as error:
         errors.append(error)
     for error in errors:

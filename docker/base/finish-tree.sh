@@ -8,10 +8,10 @@ set -eu
 
 rm -f "$VIRTUAL_ENV/.lock"  # uv's, writable for everybody
 
-# unchecked-hash: the file holds no time and Python need not look at the source. -f: also where the
-# Python that runs this has already written a file with a time in it. Some packages ship files for
-# other Python versions; that these do not compile is no error.
-python3.11 -m compileall -f -qq -j 0 --invalidation-mode unchecked-hash "$VIRTUAL_ENV/lib" || true
+# checked-hash: the file holds no time, and still notices when somebody edits the source. -f: also
+# where the Python that runs this has already written a file with a time in it. Some packages ship
+# files for other Python versions; that these do not compile is no error.
+python3.11 -m compileall -f -qq -j 0 --invalidation-mode checked-hash "$VIRTUAL_ENV/lib" || true
 
 # 1980-01-01, the earliest time that a zip file can hold. The folders outside are those that the
 # build's own mounts touch; they are entries of the layer too.

@@ -2,9 +2,17 @@
 # install-poetry.sh DIR : uv into /opt/uv, and Poetry into an environment of its own in POETRY_HOME.
 #
 # DIR holds the locks uv.txt and poetry.txt, /mnt/wheels what the build context `wheels` has.
-# Reads POETRY_HOME, POETRY_INSTALLER and POETRY_INSTALLER_URL from the environment.
+# Reads INDEX_URL, POETRY_HOME, POETRY_INSTALLER and POETRY_INSTALLER_URL from the environment.
 set -eu
 locks=$1
+
+case $INDEX_URL in
+*@*)
+    echo >&2 "ERROR: INDEX_URL would stay readable in the image's history: take the password out" \
+        "and hand it in with --secret id=netrc,src=\$HOME/.netrc."
+    exit 1
+    ;;
+esac
 
 # The pip that Debian or Ubuntu pack for new environments runs straight from its wheel.
 for wheel in /usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /usr/share/python-wheels/pip-*.whl; do

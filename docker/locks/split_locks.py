@@ -56,6 +56,16 @@ def family(poetry_lock: dict) -> set[str]:
         found -= shared
 
 
+def read(file: Path) -> dict:
+    """Return a parsed TOML file. Raises LockError where it is none."""
+    try:
+        return tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LockError(
+            f"{file.name} cannot be read ({error}): mend it, then run `make lock`."
+        ) from None
+
+
 def pins(torch_lock: str) -> dict[str, str]:
     """Return {name: version} for the text of a locks/torch.<build>.txt."""
     return {normalize(name): version for name, version in PIN.findall(torch_lock)}
@@ -138,10 +148,15 @@ def poetry_check(folder: Path) -> None:
     check = subprocess.run(
         ["poetry", "check", "--lock", "-C", folder], capture_output=True, text=True, check=False
     )
-    if check.returncode:
-        print(check.stdout + check.stderr, file=sys.stderr)
+    if "lock" in check.stderr and "changed significantly" in check.stderr:
         raise LockError(
             "poetry.lock is out of date with pyproject.toml: run `make lock`, then build again."
+        )
+    if check.returncode:
+        raise LockError(
+            "Poetry refuses pyproject.toml or poetry.lock: "
+            + " ".join((check.stderr or check.stdout).split())
+            + ". Mend them, run `poetry check --lock`, then build again."
         )
 
 
@@ -151,12 +166,11 @@ def split(project: Path, out: Path, build: str, index_url: str, torch_index_url:
     Writes out/poetry/pyproject.toml and out/poetry/poetry.lock, for Poetry, and out/torch.txt.
     Raises LockError, with nothing written that a later stage could mistake for a result.
     """
-    for url in (index_url, torch_index_url):
-        if "@" in url:
-            raise LockError(
-                "INDEX_URL and TORCH_INDEX_URL would stay readable in the image's history: take "
-                "the password out and hand it in with --secret id=netrc,src=$HOME/.netrc."
-            )
+    if "@" in torch_index_url:
+        raise LockError(
+            "TORCH_INDEX_URL would stay readable in the image's history: take the password out "
+            "and hand it in with --secret id=netrc,src=$HOME/.netrc."
+        )
     lock_file = project / "locks" / f"torch.{build}.txt"
     if not lock_file.is_file():
         builds = sorted(p.name[6:-4] for p in lock_file.parent.glob("torch.*.txt"))
@@ -164,9 +178,8 @@ def split(project: Path, out: Path, build: str, index_url: str, torch_index_url:
             f"TORCH_BUILD={build} has no lock {lock_file.relative_to(project)} (there are: "
             f"{', '.join(builds) or 'none'}): make it with `make lock BUILD={build}`."
         )
-    poetry_lock_text = (project / "poetry.lock").read_text()
-    poetry_lock, torch_lock = tomllib.loads(poetry_lock_text), lock_file.read_text()
-    pyproject = tomllib.loads((project / "pyproject.toml").read_text())
+    poetry_lock_text, torch_lock = (project / "poetry.lock").read_text(), lock_file.read_text()
+    poetry_lock, pyproject = read(project / "poetry.lock"), read(project / "pyproject.toml")
 
     (out / "poetry").mkdir(parents=True)
     (out / "poetry" / "pyproject.toml").write_text(tomlkit.dumps(for_poetry(pyproject)))

@@ -1,4 +1,4 @@
-"""Stop the build where what Poetry installed and what torch's lock installed do not fit together.
+"""check_trees.py LOCK: stop the build where what Poetry and LOCK installed do not fit together.
 
 Each tree was checked against its own lock; only together do they show, say, a package that wants a
 newer torch. Unlike `pip check` and `uv pip check` this follows extras: torch asks for most of CUDA
@@ -6,16 +6,23 @@ as extras of cuda-toolkit, and a lock that lacks one of them gives a torch that 
 """
 
 import os
+import platform
+import re
 import sys
 from collections.abc import Iterable
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def problems(found: Iterable[Distribution]) -> list[str]:
-    """Return what is missing, of a version that is not wanted, or there twice, a line each."""
+def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
+    """Return what is missing, of a version that is not wanted, or there twice, a line each.
+
+    Of the lock torch, torchvision and torchaudio must be there; it may have them for another kind
+    of machine only.
+    """
     lines: set[str] = set()
     installed: dict[str, Distribution] = {}
     for distribution in found:
@@ -23,6 +30,9 @@ def problems(found: Iterable[Distribution]) -> list[str]:
         if name in installed:
             lines.add(f"{name} is there twice: {installed[name].version}, {distribution.version}")
         installed[name] = distribution
+    for name in re.findall(r"^(torch|torchvision|torchaudio)==", torch_lock, re.MULTILINE):
+        if name not in installed:
+            lines.add(f"{name} is not installed: its lock has no wheel for {platform.machine()}")
     queue = [(name, "") for name in installed]  # a distribution and one of its extras, or none
     asked = set(queue)
     while queue:
@@ -45,7 +55,8 @@ def problems(found: Iterable[Distribution]) -> list[str]:
 
 def main() -> None:
     """Check the environment that this Python belongs to, without the folder of this script."""
-    lines = problems(distributions(path=[p for p in sys.path if p.startswith(sys.prefix)]))
+    here = [path for path in sys.path if path.startswith(sys.prefix)]
+    lines = problems(distributions(path=here), Path(sys.argv[1]).read_text())
     if lines:
         print("\n".join(lines), file=sys.stderr)
         sys.exit(

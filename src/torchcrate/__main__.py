@@ -13,14 +13,22 @@ def default_results() -> Path:
     return here if os.access(here if here.exists() else ".", os.W_OK) else Path.home() / here
 
 
+def positive(text: str) -> int:
+    """Return a number from the command line. Raises ValueError, which argparse reports, below 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     main = argparse.ArgumentParser(prog="torchcrate", description="Train on handwritten digits.")
     commands = main.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train, or go on from the last checkpoint")
     train.add_argument("--results", type=Path, default=default_results(), help="folder to write to")
-    train.add_argument("--epochs", type=int, default=30, help="passes over the training data")
-    train.add_argument("--batch-size", type=int, default=64, help="images in one step")
+    train.add_argument("--epochs", type=positive, default=30, help="passes over the training data")
+    train.add_argument("--batch-size", type=positive, default=64, help="images in one step")
     train.add_argument("--seed", type=int, default=0, help="of the split and of the training")
     train.add_argument("--fresh", action="store_true", help="ignore a checkpoint that is there")
     commands.add_parser("doctor", help="what this image can do on this machine")

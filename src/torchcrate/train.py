@@ -1,5 +1,6 @@
 """Training: on the GPU if there is one, with a checkpoint after every epoch."""
 
+import os
 import signal
 import sys
 import time
@@ -46,19 +47,20 @@ class State:
     def save(self, file: Path) -> None:
         """Write the checkpoint so that a crash leaves the one before it or this one, whole."""
         unfinished = file.with_suffix(".tmp")
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "seed": self.seed,
-                "epoch": self.epoch,
-                "losses": self.losses,
-                "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all(),
-            },
-            unfinished,
-        )
+        torch.save(self.dump(), unfinished)
         unfinished.replace(file)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the content of a checkpoint."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "losses": self.losses,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all(),
+        }
 
     def load(self, file: Path) -> None:
         """Take over a checkpoint. Raises CheckpointError, and changes nothing, if it does not fit.
@@ -66,6 +68,8 @@ class State:
         A checkpoint is only data for torch.load(weights_only=True): no code in it is run.
         """
         mend = f"Move it away, or start again with --fresh (which replaces {file})."
+        if not os.access(file, os.R_OK):
+            raise CheckpointError(f"{file} may not be read by uid {os.getuid()}. {mend}")
         if not zipfile.is_zipfile(file):
             raise CheckpointError(f"{file} is cut short or not a checkpoint. {mend}")
         try:
@@ -73,7 +77,7 @@ class State:
         except Exception as error:  # torch.load names no error of its own
             raise CheckpointError(f"{file} cannot be read ({error}). {mend}") from error
         there = saved.get("network") if isinstance(saved, dict) else None
-        if shapes(there) != shapes(self.network.state_dict()):
+        if shapes(there) != shapes(self.network.state_dict()) or saved.keys() != self.dump().keys():
             raise CheckpointError(f"{file} is from another model. {mend}")
         if saved["seed"] != self.seed:
             raise CheckpointError(

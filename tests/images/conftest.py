@@ -21,6 +21,7 @@ import engine as engine_script
 import host as host_script
 
 TOP = Path(__file__).resolve().parent.parent.parent
+LABEL = "torchcrate-test"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +57,12 @@ class Result:
 
 
 @pytest.fixture(scope="session")
+def canary() -> str:
+    """Return a line of the secret CA bundle that the tests' builds are handed."""
+    return "torchcrate-test: no image may hold this line"
+
+
+@pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """Return the Docker SDK's client of the engine; the docker command finds the same engine."""
     os.environ.update(engine_script.connect())
@@ -78,18 +85,31 @@ def index_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def docker_build(base_image: str, index_url: str) -> Callable[..., Result]:
+def docker_build(
+    base_image: str,
+    index_url: str,
+    canary: str,
+    engine: docker.DockerClient,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Result]]:
     """Return a function that runs a plain `docker buildx build` in a folder.
 
     Its further arguments are added to those that this machine needs, and may override them.
+    Without a --tag among them the result is only cached.
     """
+    # What this machine trusts, with a line to find again should the bundle leak into an image.
+    trusted = host_script.ca_bundle()
+    bundle = tmp_path_factory.mktemp("secret") / "ca.crt"
+    bundle.write_text(f"# {canary}\n" + (trusted.read_text() if trusted else ""))
 
     def run(folder: Path, *arguments: str) -> Result:
         command = ["docker", "buildx", "build", "--progress=plain"]
         command += [f"--builder={build_script.builder(dict(os.environ))}"]
         command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
-        bundle = host_script.ca_bundle()
-        command += [f"--secret=id=ca,src={bundle}"] if bundle else []
+        command += [f"--secret=id=ca,src={bundle}"] if trusted else []
+        command += [f"--label={LABEL}"]
+        if not any(argument.startswith("--tag") for argument in arguments):
+            command += ["--output=type=cacheonly"]
         done = subprocess.run(
             [*command, *arguments, str(folder)],
             cwd=folder,
@@ -99,7 +119,8 @@ def docker_build(base_image: str, index_url: str) -> Callable[..., Result]:
         )
         return Result(done.returncode, done.stdout)
 
-    return run
+    yield run
+    engine.images.prune(filters={"dangling": True, "label": LABEL})
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +172,7 @@ def cpu_fork(fork: Callable[[], Path]) -> Fork:
     wheels: this is also how an air-gapped user works.
     """
     folder = fork()
-    if host_script.answers(build_script.torch_index("cpu")):
+    if build_script.torch_index_answers("cpu"):
         return Fork(folder, ())
     wheels = torch_wheels()
     if not wheels:

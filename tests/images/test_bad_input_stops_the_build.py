@@ -66,12 +66,13 @@ def test_a_poetry_lock_that_is_out_of_date(edited, docker_build):
     )
 
 
-def test_a_password_in_a_mirrors_address(fork, docker_build):
+@pytest.mark.parametrize("name", ["INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"])
+def test_a_password_in_a_mirrors_address(fork, docker_build, name):
     result = docker_build(
-        fork(), "--target=locks", "--build-arg=TORCH_INDEX_URL=https://me:secret@mirror.example/"
+        fork(), "--target=locks", f"--build-arg={name}=https://me:secret@mirror.example/"
     )
     assert result.code
-    assert "--secret id=netrc" in result.sentence
+    assert "would stay readable in the image's history" in result.sentence
     assert "secret@" not in result.sentence
 
 

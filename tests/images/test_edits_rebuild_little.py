@@ -45,7 +45,7 @@ def test_code(layers, restored):
 def test_settings_that_install_nothing(layers, restored):
     before = layers()
     pyproject = restored / "pyproject.toml"
-    pyproject.write_text(pyproject.read_text().replace("line-length = 100", "line-length = 99"))
+    pyproject.write_text(pyproject.read_text() + "\n[tool.torchcrate-test]\nan = 'edit'\n")
     assert layers() == before
 
 

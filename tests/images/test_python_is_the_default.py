@@ -8,7 +8,7 @@ FACTS = (
 )
 
 
-@pytest.mark.parametrize("user", ["root", "1000:1000", "12345:12345"])
+@pytest.mark.parametrize("user", ["", "root", "12345:12345"])
 @pytest.mark.parametrize("name", ["python", "python3", "python3.11"])
 def test_by_name(runtime, inside, name, user):
     run = inside(runtime, user=user).run

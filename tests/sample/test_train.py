@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from torchcrate import train
+from torchcrate.__main__ import main
 
 
 def settings(folder, **more):
@@ -52,6 +53,12 @@ def of_another_seed(file):
     torch.save(saved, file)
 
 
+def without_its_optimizer(file):
+    saved = torch.load(file, weights_only=True)
+    del saved["optimizer"]
+    torch.save(saved, file)
+
+
 def not_a_checkpoint(file):
     file.write_text("loss,accuracy\n")
 
@@ -71,6 +78,7 @@ def with_code_in_it(file):
         (not_a_checkpoint, "is cut short or not a checkpoint"),
         (of_another_model, "is from another model"),
         (something_else, "is from another model"),
+        (without_its_optimizer, "is from another model"),
         (of_another_seed, "was trained with --seed 7"),
         (with_code_in_it, "cannot be read"),
     ],
@@ -87,6 +95,14 @@ def test_a_bad_checkpoint_stops_with_one_sentence_and_stays(tmp_path, capsys, sp
     assert "--fresh" in message
     assert file.read_bytes() == spoilt
     assert train.main(settings(tmp_path, fresh=True)) == 0
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--batch-size"])
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_number_that_is_none(capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        main([option, value])
+    assert f"argument {option}: invalid positive value: '{value}'" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):

@@ -16,11 +16,12 @@ def machine(monkeypatch):
     """Return a function that pretends to be on a machine."""
     monkeypatch.delenv("BUILD", raising=False)
     monkeypatch.delenv("WHEELS", raising=False)
+    monkeypatch.delenv("TORCH_INDEX_URL", raising=False)
     monkeypatch.setattr(build, "builds", lambda: ["cpu", "cu130"])
 
     def pretend(gpu, index):
         monkeypatch.setattr(engine, "quiet", lambda command, *_: "GPU 0" if gpu else None)
-        monkeypatch.setattr(host, "answers", lambda url: index)
+        monkeypatch.setattr(host, "answers", lambda url: index and url.endswith("/cpu/torch/"))
 
     return pretend
 
@@ -72,6 +73,22 @@ def test_the_default_build_has_a_lock():
     assert build.default_gpu_build() in build.builds()
 
 
-def test_the_index_of_a_build():
-    assert build.torch_index("cpu").endswith("/whl/cpu")
-    assert build.torch_index(build.default_gpu_build()) == ""
+def test_a_mirror_of_pytorchs_index_is_asked_in_its_place(monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX_URL", "https://mirror.example/whl/")
+    monkeypatch.setattr(host, "answers", lambda url: url == "https://mirror.example/whl/cpu/torch/")
+    assert build.torch_index_answers("cpu")
+
+
+def test_the_default_index_is_not_asked(monkeypatch):
+    monkeypatch.setattr(host, "answers", lambda url: False)
+    assert build.torch_index_answers(build.default_gpu_build())
+
+
+@pytest.mark.parametrize("name", ["INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"])
+def test_a_password_in_an_address_is_neither_used_nor_printed(monkeypatch, capsys, name):
+    monkeypatch.setattr(build, "check_disk", lambda *_: None)
+    monkeypatch.setattr(host, "index_url", lambda: build.os.environ.get("INDEX_URL", ""))
+    monkeypatch.setenv(name, "https://me:secret@mirror.example/")
+    with pytest.raises(SystemExit, match=f"ERROR: {name} .* NETRC=") as stopped:
+        build.build({}, "cpu", dev=False)
+    assert "secret" not in str(stopped.value) + capsys.readouterr().out

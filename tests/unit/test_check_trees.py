@@ -20,7 +20,7 @@ def install(tmp_path):
             "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *lines])
         )
 
-    return add, lambda: problems(distributions(path=[str(tmp_path)]))
+    return add, lambda lock="": problems(distributions(path=[str(tmp_path)]), lock)
 
 
 def test_nothing_to_say(install):
@@ -57,6 +57,14 @@ def test_extras_that_ask_for_extras(install):
     add("b", "1", 'c[y]; extra == "x"')
     add("c", "1", 'a[z]; extra == "y"')
     assert check() == []
+
+
+def test_a_lock_without_wheels_for_this_machine(install):
+    add, check = install
+    add("numpy", "2.0")
+    lock = '# a lock\ntorch==1.0 ; platform_machine == "s390x" \\\n    --hash=sha256:0\n'
+    assert len(check(lock)) == 1
+    assert check(lock)[0].startswith("torch is not installed: its lock has no wheel for ")
 
 
 def test_twice(install):

@@ -12,6 +12,7 @@ HELP = "  -i, --index-url <url>  Base URL of the Python Package Index (default\n
 @pytest.fixture
 def pip(monkeypatch):
     monkeypatch.delenv("INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
 
     def says(config):
         monkeypatch.setattr(
@@ -29,7 +30,7 @@ def no_page(monkeypatch, error):
     monkeypatch.setattr(host.urllib.request, "urlopen", urlopen)
 
 
-@pytest.mark.parametrize("section", ["global", "install", ":env:"])
+@pytest.mark.parametrize("section", ["global", "install"])
 def test_pips_own_index(pip, section):
     pip(f"global.cert='/x'\n{section}.index-url='https://mirror.example/simple'\n")
     assert host.index_url() == "https://mirror.example/simple"
@@ -41,10 +42,15 @@ def test_an_extra_index_is_not_the_index(pip, monkeypatch):
     assert host.index_url() == ""
 
 
-def test_index_url_comes_first(pip, monkeypatch):
-    pip("global.index-url='https://mirror.example/simple'\n")
-    monkeypatch.setenv("INDEX_URL", "https://mine.example/simple")
-    assert host.index_url() == "https://mine.example/simple"
+def test_what_comes_first(pip, monkeypatch):
+    pip(
+        "global.index-url='https://global.example/'\ninstall.index-url='https://install.example/'\n"
+    )
+    assert host.index_url() == "https://install.example/"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/")
+    assert host.index_url() == "https://pip.example/"
+    monkeypatch.setenv("INDEX_URL", "https://mine.example/")
+    assert host.index_url() == "https://mine.example/"
 
 
 def test_a_default_index_without_json_pages_is_named(pip, monkeypatch):

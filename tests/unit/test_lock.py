@@ -89,14 +89,23 @@ def test_from_digests_that_lack_one(digests):
 
 
 def test_a_folder_of_wheels_names_the_exact_version(tmp_path):
-    for name in ("torch-1.0+mine-cp311-cp311-linux_x86_64.whl", "torch-0.9-cp311-x-y.whl"):
+    for local in ("1.0+cpu", "1.0+mine", "1.0+xpu", "0.9"):
+        name = f"torch-{local}-cp311-cp311-linux_x86_64.whl"
         (tmp_path / name).touch()
-    assert lock.wheel_versions(tmp_path, {"torch": "1.0"}) == {"torch": "1.0+mine"}
+    assert lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine") == {"torch": "1.0+mine"}
 
 
 def test_a_folder_of_wheels_that_lacks_one(tmp_path):
     with pytest.raises(LockError, match=r"has no wheel of torch 1.0, which poetry.lock wants"):
-        lock.wheel_versions(tmp_path, {"torch": "1.0"})
+        lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine")
+
+
+@pytest.mark.parametrize("text", ["no [toml", "wheel = 1", "[[wheel]]\nname = 'torch'"])
+def test_a_list_of_digests_that_is_none(tmp_path, text):
+    file = tmp_path / "digests.toml"
+    file.write_text(text)
+    with pytest.raises(LockError, match="digests.toml is no list of digests"):
+        lock.from_digests("cpu", poetry_lock(torch="1.0"), file)
 
 
 def test_a_project_without_torch():

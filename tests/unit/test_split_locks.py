@@ -129,6 +129,13 @@ def test_only_what_installs_something_is_kept_of_pyproject():
     }
 
 
+def test_a_lock_with_a_merge_conflict(tmp_path):
+    file = tmp_path / "poetry.lock"
+    file.write_text("<<<<<<< HEAD\n")
+    with pytest.raises(LockError, match="poetry.lock cannot be read .*: mend it"):
+        split_locks.read(file)
+
+
 @pytest.mark.parametrize(
     "lock, index, torch_index, expected",
     [
