@@ -79,7 +79,9 @@ Dockerfile.cpu: Dockerfile Makefile
 	@$(tools) VIRTUAL_ENV="$$PWD/.tools/tests" poetry install --quiet --only dev --no-root
 	@touch $@
 
-# How the recipes above find Poetry and uv, and the index that this machine uses.
+# How the recipes above find Poetry and uv, and the index that this machine uses. VIRTUAL_ENV keeps
+# Poetry from making an environment of its own just to write a lock.
 tools = index=$$($(PYTHON) scripts/host.py) && \
     PATH="$$PWD/.tools/bin:$$PWD/.tools/poetry/bin:$$PATH" PYTHONPATH="$$PWD/docker/locks" \
-    UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_NATIVE_TLS=true
+    UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_NATIVE_TLS=true \
+    VIRTUAL_ENV="$$PWD/.tools/poetry"
