@@ -316,8 +316,8 @@ def stop(top: Path) -> None:
         if Path(words[0]).name == "containerd-shim-runc-v2" and f"{top}/exec/" in " ".join(words):
             end(int(process.name))
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    ours_ = (f"{top}/data/", f"{top}/exec/")
-    for mount in reversed([mount for mount in mounts if mount.startswith(ours_)]):
+    roots = (f"{top}/data/", f"{top}/exec/")
+    for mount in reversed([mount for mount in mounts if f"{mount}/".startswith(roots)]):
         quiet(["umount", "--lazy", mount])
 
 
