@@ -66,6 +66,14 @@ def test_a_poetry_lock_that_is_out_of_date(edited, docker_build):
     )
 
 
+def test_a_pyproject_that_poetry_refuses(edited, docker_build):
+    folder = edited("pyproject.toml", r"\nrequires-python = .*", "\nrequires-python = 3.11")
+    result = docker_build(folder, "--target=locks")
+    assert result.code
+    assert result.sentence.startswith("Poetry refuses pyproject.toml or poetry.lock: ")
+    assert "requires-python" in result.sentence
+
+
 @pytest.mark.parametrize("name", ["INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"])
 def test_a_password_in_a_mirrors_address(fork, docker_build, name):
     result = docker_build(
