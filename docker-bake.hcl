@@ -14,6 +14,11 @@ variable "APT_MIRROR" { default = "" }
 variable "PPA_URL" { default = "" }
 variable "WHEELS" { default = "" }
 
+# A proxy to download through. Docker keeps these three out of the image's history.
+variable "HTTP_PROXY" { default = "" }
+variable "HTTPS_PROXY" { default = "" }
+variable "NO_PROXY" { default = "" }
+
 variable "POETRY_INSTALLER" { default = "" }
 variable "POETRY_INSTALLER_URL" { default = "" }
 
@@ -32,6 +37,9 @@ target "common" {
     TORCH_INDEX_URL      = TORCH_INDEX_URL
     APT_MIRROR           = APT_MIRROR
     PPA_URL              = PPA_URL == "" ? null : PPA_URL
+    HTTP_PROXY           = HTTP_PROXY == "" ? null : HTTP_PROXY
+    HTTPS_PROXY          = HTTPS_PROXY == "" ? null : HTTPS_PROXY
+    NO_PROXY             = NO_PROXY == "" ? null : NO_PROXY
     POETRY_INSTALLER     = POETRY_INSTALLER == "" ? null : POETRY_INSTALLER
     POETRY_INSTALLER_URL = POETRY_INSTALLER_URL == "" ? null : POETRY_INSTALLER_URL
   }

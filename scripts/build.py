@@ -110,6 +110,8 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
                 f"{name} (or pip's configuration) holds a user or a password, which would stay in "
                 "the image: take it out, put it into ~/.netrc, and add NETRC=$HOME/.netrc."
             )
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):  # most programs want them in small
+        settings[name] = os.environ.get(name) or os.environ.get(name.lower(), "")
     settings["BASE_IMAGE"] = engine.base_image(environment)
     if kind == "gpu":
         settings["TORCH_BUILD"] = torch_build
