@@ -73,12 +73,14 @@ def test_nothing_is_writable_but_the_places_meant_for_it(runtime, inside):
     ids=["plain", "any uid", "read-only root", "no rights"],
 )
 def test_the_sample_trains(runtime, docker_run, options):
-    done = docker_run(runtime, options=options)
+    # The image's own command, whole; where only the rights differ, a little of it.
+    command = ("python", "-m", "torchcrate", "--epochs", "2") if options else ()
+    done = docker_run(runtime, *command, options=options)
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     device, _, rest = last.partition(": ")
     assert device == "CPU"
-    assert float(rest.partition("%")[0]) >= 96
+    assert float(rest.partition("%")[0]) >= (80 if options else 96)
     assert runtime.build in done.stdout
 
 
