@@ -13,7 +13,7 @@ ARG BASE_IMAGE=ubuntu:22.04
 # Which torch: the name of a file locks/torch.<build>.txt.
 ARG TORCH_BUILD=cu130
 
-# An empty folder, unless you hand in wheels: --build-context wheels=FOLDER
+# An empty folder, unless you hand in torch's wheels: --build-context wheels=FOLDER
 FROM scratch AS wheels
 
 
@@ -88,8 +88,7 @@ ENV POETRY_HOME=/opt/poetry \
 # `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
 ARG POETRY_INSTALLER=locked
 ARG POETRY_INSTALLER_URL=https://install.python-poetry.org
-RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
-    --mount=type=bind,source=docker/builder,target=/mnt/builder \
+RUN --mount=type=bind,source=docker/builder,target=/mnt/builder \
     --mount=type=bind,source=locks/poetry.txt,target=/mnt/locks/poetry.txt \
     --mount=type=bind,source=locks/uv.txt,target=/mnt/locks/uv.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \

@@ -1,8 +1,8 @@
 #!/bin/sh
 # install-poetry.sh DIR : uv into /opt/uv, and Poetry into an environment of its own in POETRY_HOME.
 #
-# DIR holds the locks uv.txt and poetry.txt, /mnt/wheels what the build context `wheels` has.
-# Reads INDEX_URL, POETRY_HOME, POETRY_INSTALLER and POETRY_INSTALLER_URL from the environment.
+# DIR holds the locks uv.txt and poetry.txt. Reads INDEX_URL, POETRY_HOME, POETRY_INSTALLER and
+# POETRY_INSTALLER_URL from the environment.
 set -eu
 locks=$1
 
@@ -22,13 +22,13 @@ for wheel in /usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /usr/share/python-
 done
 python3.11 -m venv --without-pip /opt/uv
 PYTHONPATH=$wheel python3.11 -m pip --python /opt/uv/bin/python install \
-    --no-cache-dir --require-hashes --find-links /mnt/wheels --requirement "$locks/uv.txt"
+    --no-cache-dir --require-hashes --requirement "$locks/uv.txt"
 
 case $POETRY_INSTALLER in
 locked)
     python3.11 -m venv --without-pip "$POETRY_HOME/venv"
     /opt/uv/bin/uv pip install --no-cache --python "$POETRY_HOME/venv" \
-        --require-hashes --find-links /mnt/wheels --requirement "$locks/poetry.txt"
+        --require-hashes --requirement "$locks/poetry.txt"
     install -d "$POETRY_HOME/bin"
     ln -s ../venv/bin/poetry "$POETRY_HOME/bin/poetry"
     ;;
