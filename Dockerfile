@@ -79,11 +79,11 @@ ENV PIP_INDEX_URL=$INDEX_URL \
     UV_DEFAULT_INDEX=$INDEX_URL \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL
 
-# Poetry lives apart from your packages, and installs into the environment that VIRTUAL_ENV names.
+# Poetry lives apart from your packages. It makes no environment and installs into /app/.venv,
+# which docker/builder/install-poetry.sh sees to.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
-    POETRY_VIRTUALENVS_CREATE=false \
-    PATH=$PATH:/opt/poetry/bin:/opt/uv/bin
+    PATH=$PATH:/opt/uv/bin
 
 # `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
 ARG POETRY_INSTALLER=locked
@@ -150,8 +150,7 @@ COPY --from=builder / /
 COPY --link --from=deps /app/.venv /app/.venv
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
-    POETRY_VIRTUALENVS_CREATE=false \
-    PATH=$PATH:/opt/poetry/bin:/opt/uv/bin
+    PATH=$PATH:/opt/uv/bin
 
 ARG INDEX_URL=
 RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
@@ -192,6 +191,12 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # Your code comes last: an edit rebuilds and pushes nothing else.
 COPY --link src /app/src
+
+# Over what the base image says of itself. Revision and source come from buildx (BUILDX_GIT_LABELS).
+ARG VERSION=
+LABEL org.opencontainers.image.base.name=$BASE_IMAGE \
+      org.opencontainers.image.ref.name= \
+      org.opencontainers.image.version=$VERSION
 
 # A number, for Kubernetes to see that it is not root; one that no base image has, so that it owns
 # nothing. No entrypoint, not the base image's either: what you give to `docker run` is what runs.

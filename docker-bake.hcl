@@ -7,6 +7,9 @@ variable "BASE_IMAGE" { default = "ubuntu:22.04" }
 # The CUDA build of the gpu targets: the name of a file locks/torch.<build>.txt.
 variable "TORCH_BUILD" { default = "cu130" }
 
+# Your project's version, for the image's label.
+variable "VERSION" { default = "" }
+
 # Mirrors (see the README) and a folder of wheels; empty: the public ones, and none.
 variable "INDEX_URL" { default = "" }
 variable "TORCH_INDEX_URL" { default = "" }
@@ -33,6 +36,7 @@ target "common" {
   # null: as the Dockerfile has it.
   args = {
     BASE_IMAGE           = BASE_IMAGE
+    VERSION              = VERSION
     INDEX_URL            = INDEX_URL
     TORCH_INDEX_URL      = TORCH_INDEX_URL
     APT_MIRROR           = APT_MIRROR

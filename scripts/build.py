@@ -37,6 +37,14 @@ def default_gpu_build() -> str:
     return re.search(r"^ARG TORCH_BUILD=(\S+)$", (TOP / "Dockerfile").read_text(), re.M).group(1)
 
 
+def version() -> str:
+    """Return the project's version."""
+    # A Mac's own Python has no tomllib.
+    text = (TOP / "pyproject.toml").read_text()
+    found = re.search(r'^version = "([^"]+)"', text, re.M)
+    return found.group(1) if found else ""
+
+
 def torch_index_answers(build: str) -> bool:
     """Return whether the index that a build's lock names, or the mirror of it, has torch."""
     first = (TOP / "locks" / f"torch.{build}.txt").read_text().partition("\n")[0]
@@ -103,7 +111,9 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     image = os.environ.get("IMAGE") or "torchcrate"
     tag = f"{image}:{torch_build}" + ("-dev" if dev else "")
     check_disk(environment, kind, tag)
-    settings = {"IMAGE": image, "INDEX_URL": host.index_url()}
+    settings = {"IMAGE": image, "INDEX_URL": host.index_url(), "VERSION": version()}
+    # Labels with the commit, "-dirty" where there is more, and the address of git's origin.
+    settings |= {"BUILDX_GIT_LABELS": "full", "BUILDX_GIT_CHECK_DIRTY": "1"}
     for name in ("INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"):
         if "@" in settings.get(name, os.environ.get(name, "")):
             fail(
