@@ -1,8 +1,8 @@
 #!/bin/sh
 # install-poetry.sh DIR : uv into /opt/uv, and Poetry into an environment of its own in POETRY_HOME.
 #
-# DIR holds the locks uv.txt and poetry.txt. Reads INDEX_URL, POETRY_HOME, POETRY_INSTALLER and
-# POETRY_INSTALLER_URL from the environment.
+# DIR holds the locks uv.txt and poetry.txt. Reads INDEX_URL, VIRTUAL_ENV, POETRY_HOME,
+# POETRY_INSTALLER and POETRY_INSTALLER_URL from the environment.
 set -eu
 locks=$1
 
@@ -48,4 +48,13 @@ official)
     exit 1
     ;;
 esac
+
+# Without VIRTUAL_ENV (after `deactivate`, under sudo or cron) Poetry would install into the system,
+# or make an environment of its own. Whoever starts it this way, from any folder, gets /app/.venv.
+cat >/usr/local/bin/poetry <<POETRY
+#!/bin/sh
+export VIRTUAL_ENV="\${VIRTUAL_ENV:-$VIRTUAL_ENV}" POETRY_VIRTUALENVS_CREATE=false
+exec $POETRY_HOME/bin/poetry "\$@"
+POETRY
+chmod 755 /usr/local/bin/poetry
 poetry --version
