@@ -21,6 +21,14 @@ def positive(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    """Return a number from the command line. Raises ValueError, which argparse reports, below 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     main = argparse.ArgumentParser(prog="torchcrate", description="Train on handwritten digits.")
@@ -29,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--results", type=Path, default=default_results(), help="folder to write to")
     train.add_argument("--epochs", type=positive, default=30, help="passes over the training data")
     train.add_argument("--batch-size", type=positive, default=64, help="images in one step")
+    train.add_argument("--workers", type=natural, default=0, help="processes that load batches")
     train.add_argument("--seed", type=int, default=0, help="of the split and of the training")
     train.add_argument("--fresh", action="store_true", help="ignore a checkpoint that is there")
     commands.add_parser("doctor", help="what this image can do on this machine")

@@ -1,10 +1,13 @@
 """The handwritten digits that the package carries (see data/README.md)."""
 
 import gzip
+import shutil
+import sys
 from importlib import resources
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 SIZE = 8
 CLASSES = 10
@@ -25,3 +28,28 @@ def split(count: int, seed: int, held_out: float = 0.2) -> tuple[torch.Tensor, t
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     cut = round(count * held_out)
     return order[cut:], order[:cut]
+
+
+def loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
+    """Return a DataLoader that shuffles, without workers where shared memory is too small for them.
+
+    Workers hand batches over in /dev/shm, of which Docker gives a container 64 MB. A worker that
+    finds it full fails ("unable to allocate shared memory"; with older torch it dies of a bus
+    error). Here a sentence on stderr says so before that.
+    """
+    if workers:
+        tensors = default_collate([dataset[0]])
+        # Each worker prepares two batches ahead (DataLoader's default), and one more is in use.
+        needed = sum(tensor.nbytes for tensor in tensors) * batch_size * (2 * workers + 1)
+        free = shutil.disk_usage("/dev/shm").free
+        if needed > free:
+            print(
+                f"NOTE: /dev/shm has {free / 2**20:.0f} MB free, and the batches of {workers} "
+                f"workers take up to {needed / 2**20:.0f} MB: loading without workers. Give the "
+                "container more with `docker run --shm-size 8g` or `--ipc host`.",
+                file=sys.stderr,
+            )
+            workers = 0
+    return DataLoader(
+        dataset, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch import nn
+from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from torchcrate import data
@@ -26,6 +27,7 @@ class Settings:
     results: Path
     epochs: int = 30
     batch_size: int = 64
+    workers: int = 0
     seed: int = 0
     fresh: bool = False
 
@@ -148,7 +150,9 @@ def main(settings: Settings) -> int:
     torch.manual_seed(settings.seed)
     images, labels = data.load()
     training, held_out = data.split(len(images), settings.seed)
-    images, labels = images.to(device), labels.to(device)
+    batches = data.loader(
+        TensorDataset(images[training], labels[training]), settings.batch_size, settings.workers
+    )
     network = DigitNet().to(device)
     state = State(network, torch.optim.AdamW(network.parameters(), lr=2e-3), settings.seed)
 
@@ -168,15 +172,16 @@ def main(settings: Settings) -> int:
         while state.epoch < settings.epochs:
             network.train()
             total = 0.0
-            for batch in training[torch.randperm(len(training))].split(settings.batch_size):
+            for inputs, targets in batches:
                 if stop:
                     print(f"\nStopped; {checkpoint} has {state.epoch} epochs.", file=sys.stderr)
                     return 128 + stop[0]
-                loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
+                outputs = network(inputs.to(device))
+                loss = nn.functional.cross_entropy(outputs, targets.to(device))
                 state.optimizer.zero_grad()
                 loss.backward()
                 state.optimizer.step()
-                total += loss.item() * len(batch)
+                total += loss.item() * len(inputs)
             state.epoch += 1
             state.losses.append(total / len(training))
             state.save(checkpoint)
@@ -184,7 +189,7 @@ def main(settings: Settings) -> int:
             progress.update()
 
     draw(state.losses, settings.results / "loss.png")
-    right = accuracy(network, images[held_out], labels[held_out])
+    right = accuracy(network, images[held_out].to(device), labels[held_out].to(device))
     print(f"Wrote {checkpoint} and {settings.results / 'loss.png'}")
     print(
         f"{where}: {right:.1%} of {len(held_out)} held-out digits right, "
