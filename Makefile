@@ -31,8 +31,16 @@ image: ## build the image, run nothing
 	@$(PYTHON) scripts/build.py --only-build
 
 .PHONY: test
-test: .tools/tests/done ## run every test, in an environment that it sets up itself
-	@INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m pytest $(PYTEST_ARGS)
+test: .tools/tests/done ## run every test; what was promised and seen goes to ./reports
+	@$(pytest) $(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: .tools/tests/done ## the tests that need no real torch: after an edit of a Dockerfile
+	@$(pytest) -m "unit or stub" $(PYTEST_ARGS)
+
+.PHONY: check
+check: .tools/tests/done ## hold the contract against an image: IMAGE=name:tag BUILD=cpu [STAGE=dev]
+	@$(pytest) tests/images/contract --image=$(IMAGE) --build=$(BUILD) $(if $(STAGE),--stage=$(STAGE)) $(PYTEST_ARGS)
 
 .PHONY: add
 add: .tools/done ## add a dependency to pyproject.toml and the locks: NAME='lightning>=2.5'
@@ -78,6 +86,8 @@ Dockerfile.cpu: Dockerfile Makefile
 	@$(tools) uv venv --quiet --clear --python 3.11 .tools/tests
 	@$(tools) VIRTUAL_ENV="$$PWD/.tools/tests" poetry install --quiet --only dev --no-root
 	@touch $@
+
+pytest = INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m pytest --junit-xml=reports/junit.xml
 
 # How the recipes above find Poetry and uv, and the index that this machine uses. VIRTUAL_ENV keeps
 # Poetry from making an environment of its own just to write a lock.

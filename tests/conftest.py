@@ -1,5 +1,39 @@
-"""The sample's tests need torch, so they run inside the `dev` image and not on the host."""
+"""Options, markers and the order of the tests.
+
+The sample's tests need torch, so they run inside the `dev` image and not on the host.
+"""
 
 import importlib.util
+from pathlib import Path
 
+import pytest
+
+HERE = Path(__file__).resolve().parent
 collect_ignore = [] if importlib.util.find_spec("torch") else ["sample"]
+
+# What takes seconds comes first. The last one but one stops and kills the private engine.
+ORDER = ("unit", "stub", "build", "mutation", "engine", "real")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that hold the contract against an image that is there already."""
+    group = parser.getgroup("the image's contract (tests/images/contract)")
+    group.addoption("--image", help="hold it against this image instead of building any")
+    group.addoption("--build", default="cpu", help="the torch build it should have (default: cpu)")
+    group.addoption("--stage", default="runtime", choices=("base", "runtime", "dev"))
+    group.addoption("--project", type=Path, default=HERE.parent, help="where its locks are")
+    group.addoption("--stub", action="store_true", help="its torch is a stub, which cannot compute")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it needs, and put them in order."""
+    for item in items:
+        if HERE / "unit" in item.path.parents:
+            item.add_marker("unit")
+        elif not any(item.get_closest_marker(name) for name in ORDER):
+            item.add_marker("build")
+    items.sort(
+        key=lambda item: next(
+            (i for i, name in enumerate(ORDER) if item.get_closest_marker(name)), len(ORDER)
+        )
+    )

@@ -1,73 +1,57 @@
-"""Fixtures: the engine, the images that the tests look into, containers that are gone afterwards.
+"""Fixtures: the engine, the images that the tests look into, and that all of it is gone afterwards.
 
 Where no engine answers, scripts/engine.py brings one, just as `make run` does. Each image is built
-once for all tests.
+once for all tests. Containers and images that the tests make carry a label with the number of this
+process, by which the last of the fixtures finds and removes them, after Ctrl-C too.
 """
 
 import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import docker
 import pytest
-import testinfra
 import tomlkit
 
 import build as build_script
 import engine as engine_script
 import host as host_script
+import wheelhouse
+from images import CANARY, LABEL, TOP, Image, Project, Result, cached, uncache
 
-TOP = Path(__file__).resolve().parent.parent.parent
-LABEL = "torchcrate-test"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs images, so that `-m 'not images'` is the quick half."""
-    for item in items:
-        if TOP / "tests" / "images" in item.path.parents:
-            item.add_marker("images")
+# Hooks, which pytest finds here.
+from report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 
 
-@dataclass(frozen=True)
-class Image:
-    """An image and what it was made from."""
-
-    tag: str
-    build: str  # the torch build, such as cu130 or cpu
-    project: Path  # the folder with its pyproject.toml and locks
+@pytest.fixture
+def seen(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Return a function that notes what a test saw, for the report."""
+    return lambda what: record_property("seen", what)
 
 
-@dataclass(frozen=True)
-class Result:
-    """How one `docker build` ended."""
-
-    code: int
-    output: str
-
-    @property
-    def sentence(self) -> str:
-        """The one sentence that stopped the build, without BuildKit's words around it."""
-        found = {line.partition("ERROR: ")[2] for line in self.output.splitlines()}
-        found = {s for s in found if s and not s.startswith(("process ", "failed to "))}
-        assert len(found) == 1, f"not one sentence but {found} in:\n{self.output}"
-        return found.pop()
-
-
-@pytest.fixture(scope="session")
-def canary() -> str:
-    """Return a line of the secret CA bundle that the tests' builds are handed."""
-    return "torchcrate-test: no image may hold this line"
+def interrupt(*_: object) -> None:
+    """End the session as Ctrl-C does, with all that is torn down then."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """Return the Docker SDK's client of the engine; the docker command finds the same engine."""
     os.environ.update(engine_script.connect())
-    client = docker.from_env()
+    client = docker.from_env(timeout=300)
+    before = signal.signal(signal.SIGTERM, interrupt)
     yield client
+    for container in client.containers.list(all=True, filters={"label": LABEL}):
+        container.remove(force=True, v=True)
+    for image in client.images.list(filters={"label": LABEL}):
+        client.images.remove(image.id, force=True)
+    signal.signal(signal.SIGTERM, before)
     client.close()
 
 
@@ -85,47 +69,63 @@ def index_url() -> str:
 
 
 @pytest.fixture(scope="session")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the options that hand a build this machine's certificates and passwords.
+
+    Each has a line with the canary, to find again should it get into an image.
+    """
+    folder = tmp_path_factory.mktemp("secrets")
+    trusted = host_script.ca_bundle()
+    if not trusted:
+        pytest.fail("this machine has no CA bundle: name one with REQUESTS_CA_BUNDLE=FILE")
+    (folder / "ca.crt").write_text(f"# {CANARY}-ca\n{trusted.read_text()}")
+    passwords = Path(os.environ.get("NETRC") or os.devnull).expanduser().read_text()
+    netrc = f"machine {CANARY}.example login {CANARY} password {CANARY}-netrc\n"
+    (folder / "netrc").write_text(passwords + netrc)
+    return [f"--secret=id=ca,src={folder}/ca.crt", f"--secret=id=netrc,src={folder}/netrc"]
+
+
+@pytest.fixture(scope="session")
 def docker_build(
-    base_image: str,
-    index_url: str,
-    canary: str,
-    engine: docker.DockerClient,
-    tmp_path_factory: pytest.TempPathFactory,
+    base_image: str, index_url: str, secrets: list[str], engine: docker.DockerClient
 ) -> Iterator[Callable[..., Result]]:
     """Return a function that runs a plain `docker buildx build` in a folder.
 
     Its further arguments are added to those that this machine needs, and may override them.
-    Without a --tag among them the result is only cached.
+    Without a --tag among them the result is only cached. In the end the build cache is as it was
+    but for what the project's own builds left there, which is what the next `make run` needs.
     """
-    # What this machine trusts, with a line to find again should the bundle leak into an image.
-    trusted = host_script.ca_bundle()
-    bundle = tmp_path_factory.mktemp("secret") / "ca.crt"
-    bundle.write_text(f"# {canary}\n" + (trusted.read_text() if trusted else ""))
+    own = cached()
 
     def run(folder: Path, *arguments: str) -> Result:
-        command = ["docker", "buildx", "build", "--progress=plain"]
+        nonlocal own
+        before = cached() if folder == TOP else set()
+        command = ["docker", "buildx", "build", "--progress=plain", f"--label={LABEL}", *secrets]
         command += [f"--builder={build_script.builder(dict(os.environ))}"]
         command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
-        command += [f"--secret=id=ca,src={bundle}"] if trusted else []
-        command += [f"--label={LABEL}"]
+        # Docker hands this one to every build step.
+        command += [f"--build-arg=NO_PROXY={CANARY}.example"]
         if not any(argument.startswith("--tag") for argument in arguments):
             command += ["--output=type=cacheonly"]
         done = subprocess.run(
             [*command, *arguments, str(folder)],
             cwd=folder,
+            env={**os.environ, "BUILDX_GIT_LABELS": "full"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        own |= cached() - before if folder == TOP else set()
         return Result(done.returncode, done.stdout)
 
     yield run
     engine.images.prune(filters={"dangling": True, "label": LABEL})
+    uncache(cached() - own)
 
 
 @pytest.fixture(scope="session")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Return a function that copies what git tracks, or would track, to a new folder."""
+    """Return a function that copies what git tracks, or would track, to a repository of its own."""
 
     def copy() -> Path:
         folder = tmp_path_factory.mktemp("fork")
@@ -136,9 +136,42 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(TOP / name, folder / name)
         (folder / ".tools").symlink_to(TOP / ".tools")
+        as_me = ("-c", "user.name=me", "-c", "user.email=me@example.com")
+        commit = ("commit", "--quiet", "--no-verify", "--message", f"{CANARY}-commit")
+        origin = f"https://me:{CANARY}-origin@example.com/me/project.git"
+        for arguments in (
+            ("init", "--quiet"),
+            ("remote", "add", "origin", origin),
+            ("add", "README.md"),
+            (*as_me, *commit),
+        ):
+            subprocess.run(["git", *arguments], cwd=folder, check=True)
         return folder
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def stub_projects(
+    fork: Callable[[], Path],
+    docker_build: Callable[..., Result],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Project]:
+    """Return a copy of the repository for each kind (gpu, cpu), with stub wheels of torch.
+
+    Secrets lie about in it, as they do in real projects.
+    """
+    folder, wheels = fork(), tmp_path_factory.mktemp("wheels")
+    builds = {"gpu": build_script.default_gpu_build(), "cpu": "cpu"}
+    for build in builds.values():
+        wheelhouse.stub(folder, build, wheels / build)
+    (folder / ".env").write_text(f"TOKEN={CANARY}-env\n")
+    (folder / ".netrc").write_text(f"machine example.com password {CANARY}-own-netrc\n")
+    (folder / "src" / ".env").write_text(f"TOKEN={CANARY}-src-env\n")
+    return {
+        kind: Project(folder, build, (f"--build-context=wheels={wheels / build}",))
+        for kind, build in builds.items()
+    }
 
 
 def torch_wheels() -> Path | None:
@@ -150,30 +183,16 @@ def torch_wheels() -> Path | None:
     return None
 
 
-@dataclass(frozen=True)
-class Fork:
-    """A copy of the repository that a CPU image can be built from on this machine."""
-
-    folder: Path
-    build_arguments: tuple[str, ...]
-    lock_command: tuple[str, ...] = ("make", "lock", "BUILD=cpu")
-
-    def lock(self) -> None:
-        """Bring its locks up to date, as a user would."""
-        done = subprocess.run(self.lock_command, cwd=self.folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="session")
-def cpu_fork(fork: Callable[[], Path]) -> Fork:
-    """Return a copy of the repository for the CPU image.
+def cpu_project(fork: Callable[[], Path]) -> Project:
+    """Return a copy of the repository for the CPU image with the real torch.
 
     Where PyTorch's index does not answer, it is one without torchvision, locked for a folder of
     wheels: this is also how an air-gapped user works.
     """
     folder = fork()
     if build_script.torch_index_answers("cpu"):
-        return Fork(folder, ())
+        return Project(folder, "cpu")
     wheels = torch_wheels()
     if not wheels:
         pytest.fail(
@@ -185,88 +204,75 @@ def cpu_fork(fork: Callable[[], Path]) -> Fork:
     needs = document["project"]["dependencies"]
     needs.remove(next(need for need in needs if need.startswith("torchvision")))
     pyproject.write_text(tomlkit.dumps(document))
-    fork_ = Fork(
+    project = Project(
         folder,
+        "cpu",
         (f"--build-context=wheels={wheels}",),
         ("make", "lock", "BUILD=cpu", f"WHEELS={wheels}"),
     )
-    fork_.lock()
-    return fork_
-
-
-@pytest.fixture(scope="session")
-def image(
-    engine: docker.DockerClient,
-    docker_build: Callable[..., Result],
-    base_image: str,
-    request: pytest.FixtureRequest,
-) -> Iterator[Callable[[str, str], Image]]:
-    """Return a function from a kind (gpu, cpu) and a stage (runtime, dev) to the built image."""
-    built: dict[tuple[str, str], Image] = {}
-
-    def get(kind: str, stage: str) -> Image:
-        if (kind, stage) not in built and kind == "gpu":
-            build = build_script.default_gpu_build()
-            tag = build_script.build(dict(os.environ), build, stage == "dev")
-            built[kind, stage] = Image(tag, build, TOP)
-        elif (kind, stage) not in built:
-            fork_ = request.getfixturevalue("cpu_fork")
-            tag = f"torchcrate-test:cpu-{stage}"
-            result = docker_build(
-                fork_.folder,
-                *("--file=Dockerfile.cpu", f"--target={stage}", f"--tag={tag}"),
-                *fork_.build_arguments,
-            )
-            assert result.code == 0, result.output
-            built[kind, stage] = Image(tag, "cpu", fork_.folder)
-        return built[kind, stage]
-
-    yield get
-    for (kind, _), image_ in built.items():
-        if kind == "cpu":
-            engine.images.remove(image_.tag, force=True)
-
-
-@pytest.fixture(scope="module", params=["gpu", "cpu"])
-def runtime(image: Callable[[str, str], Image], request: pytest.FixtureRequest) -> Image:
-    """Return the runtime image, GPU and CPU in turn."""
-    return image(request.param, "runtime")
-
-
-@pytest.fixture(scope="module", params=["gpu", "cpu"])
-def dev(image: Callable[[str, str], Image], request: pytest.FixtureRequest) -> Image:
-    """Return the dev image, GPU and CPU in turn."""
-    return image(request.param, "dev")
-
-
-@pytest.fixture(scope="module")
-def inside(engine: docker.DockerClient) -> Iterator[Callable[..., testinfra.host.Host]]:
-    """Return a function that starts an image and returns testinfra's host inside."""
-    containers: dict[tuple, docker.models.containers.Container] = {}
-
-    def start(image: Image, **options: object) -> testinfra.host.Host:
-        key = (image.tag, *sorted(options.items()))
-        if key not in containers:
-            containers[key] = engine.containers.run(
-                image.tag, ["sleep", "infinity"], detach=True, init=True, **options
-            )
-        return testinfra.get_host(f"docker://{containers[key].id}")
-
-    yield start
-    for container in containers.values():
-        container.remove(force=True)
+    project.lock()
+    return project
 
 
 @pytest.fixture
-def docker_run() -> Callable[..., subprocess.CompletedProcess]:
+def edited(fork: Callable[[], Path]) -> Callable[[str, str, str], Path]:
+    """Return a function that copies the repository and replaces text in one of its files."""
+
+    def edit(name: str, old: str, new: str) -> Path:
+        folder = fork()
+        text = (folder / name).read_text()
+        assert re.search(old, text), f"{name} has no {old}"
+        (folder / name).write_text(re.sub(old, new, text))
+        return folder
+
+    return edit
+
+
+@pytest.fixture
+def docker_run(engine: docker.DockerClient) -> Callable[..., subprocess.CompletedProcess]:
     """Return a function that runs a command in a new container, as `docker run --rm` does."""
 
     def run(image: Image, *command: str, options: tuple = ()) -> subprocess.CompletedProcess:
         return subprocess.run(
-            ["docker", "run", "--rm", *options, image.tag, *command],
+            ["docker", "run", "--rm", f"--label={LABEL}", *options, image.tag, *command],
             capture_output=True,
             text=True,
             timeout=300,
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
+    """Return a function that holds tests of the contract against an image, in another pytest.
+
+    It returns {test: what it says}, "" for one that passed.
+    """
+    folder = tmp_path_factory.mktemp("hold")
+    environment = {**os.environ, "LAYERS_CACHE": str(folder)}
+
+    def against(image: Image, real: bool, *tests: str) -> dict[str, str]:
+        junit = folder / f"{image.tag.replace(':', '-')}.xml"
+        options = [f"--image={image.tag}", f"--stage={image.stage}", f"--build={image.build}"]
+        options += [f"--project={image.project}", f"--junit-xml={junit}"]
+        options += [] if real else ["--stub"]
+        paths = [str(TOP / "tests" / "images" / "contract" / test) for test in tests]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *paths],
+            cwd=TOP,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        found = {}
+        for case in ElementTree.parse(junit).iter("testcase"):
+            assert case.find("error") is None, done.stdout
+            failure = case.find("failure")
+            lines = "" if failure is None else f"{failure.get('message')}\n{failure.text}"
+            lines = [line for line in lines.splitlines() if line.startswith("E  ")]
+            found[case.get("name")] = "\n".join(line.removeprefix("E ").strip() for line in lines)
+        return found
+
+    return against

@@ -3,30 +3,15 @@
 import io
 import re
 import zipfile
-from pathlib import Path
 
 import pytest
 
 import build
 import split_locks
+from images import REPOSITORY, TOP
 
-TOP = Path(__file__).resolve().parent.parent.parent
 GPU = build.default_gpu_build()
 CPU_PINS = split_locks.pins((TOP / "locks/torch.cpu.txt").read_text())
-
-
-@pytest.fixture
-def edited(fork):
-    """Return a function that copies the repository and replaces text in one of its files."""
-
-    def edit(name, old, new):
-        folder = fork()
-        text = (folder / name).read_text()
-        assert re.search(old, text), f"{name} has no {old}"
-        (folder / name).write_text(re.sub(old, new, text))
-        return folder
-
-    return edit
 
 
 def drop(poetry_lock, name):
@@ -150,7 +135,7 @@ SPOILT = {
 @pytest.fixture
 def spoilt_base(engine, base_image):
     """Return a function that runs a command in the base image and returns the image it gives."""
-    tag = "torchcrate-test:spoilt"
+    tag = f"{REPOSITORY}:spoilt"
 
     def spoil(command):
         dockerfile = f"FROM {base_image}\nRUN {command}\n".encode()

@@ -3,16 +3,18 @@
 import pytest
 import tomlkit
 
+from images import REPOSITORY
+
 
 @pytest.fixture(scope="module")
-def layers(cpu_fork, docker_build, engine):
+def layers(cpu_project, docker_build, engine):
     """Return a function that builds the CPU image again and returns its layers' digests."""
-    tag = "torchcrate-test:edited"
+    tag = f"{REPOSITORY}:edited"
 
     def build(*arguments):
         result = docker_build(
-            cpu_fork.folder,
-            *("--file=Dockerfile.cpu", f"--tag={tag}", *cpu_fork.build_arguments),
+            cpu_project.folder,
+            *("--file=Dockerfile.cpu", f"--tag={tag}", *cpu_project.arguments),
             *arguments,
         )
         assert result.code == 0, result.output
@@ -23,9 +25,9 @@ def layers(cpu_fork, docker_build, engine):
 
 
 @pytest.fixture
-def restored(cpu_fork):
+def restored(cpu_project):
     """Return the project's folder and put back the files that a test changes."""
-    folder = cpu_fork.folder
+    folder = cpu_project.folder
     names = ["pyproject.toml", "poetry.lock", "locks/torch.cpu.txt"]
     names += [str(path.relative_to(folder)) for path in folder.glob("src/**/*.py")]
     before = {name: (folder / name).read_bytes() for name in names}
@@ -49,13 +51,13 @@ def test_settings_that_install_nothing(layers, restored):
     assert layers() == before
 
 
-def test_a_dependency(layers, restored, cpu_fork):
+def test_a_dependency(layers, restored, cpu_project):
     before = layers()
     pyproject = restored / "pyproject.toml"
     document = tomlkit.parse(pyproject.read_text())
     document["project"]["dependencies"].append("einops (>=0.8)")
     pyproject.write_text(tomlkit.dumps(document))
-    cpu_fork.lock()
+    cpu_project.lock()
     after = layers()
     changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     deps, _check, code = range(len(before) - 3, len(before))

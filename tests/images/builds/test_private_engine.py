@@ -11,6 +11,8 @@ import pytest
 
 import engine as engine_script
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def folder(engine):

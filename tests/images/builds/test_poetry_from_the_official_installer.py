@@ -7,11 +7,11 @@ the same folders.
 import http.server
 import re
 import threading
-from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).resolve().parent.parent.parent
+from images import TOP
+
 INSTALLER = """
 import os, subprocess, venv
 home, version = os.environ["POETRY_HOME"], os.environ["POETRY_VERSION"]

@@ -1,0 +1,176 @@
+"""The image's contract: what every image promises, asserted of each image that there is.
+
+Laid out like the stages: `base`, `torch`, `dev`, `runtime`. An image keeps the promises of the
+stages that it is made from, so tests of `base` run in all of them. Each test's docstring is its
+promise; with `seen` it notes what it saw, for the report (reports/contract.md and junit.xml).
+
+By default the images are built: on stub wheels (marker `stub`) and on the real torch (`real`),
+GPU and CPU. `--image TAG --build BUILD --stage STAGE` holds the contract against an image that is
+there already; with `--stub` only as far as an image of stub wheels can keep it.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import docker
+import pytest
+import testinfra
+
+import build as build_script
+import layers
+import split_locks
+from images import CANARY, LABEL, REPOSITORY, TOP, Image, Project, Result
+
+HERE = Path(__file__).resolve().parent
+# The stages that keep the promises of each folder.
+STAGES = {
+    "base": ("base", "runtime", "dev"),
+    "torch": ("runtime", "dev"),
+    "dev": ("dev",),
+    "runtime": ("runtime",),
+}
+# Which images there are: (kind, stage) and the marker. A base is the same whatever is built on it,
+# and where stubs could tell the two Dockerfiles apart is torch alone.
+IMAGES = {
+    ("stub-gpu", "base"): "stub",
+    ("stub-gpu", "runtime"): "stub",
+    ("stub-gpu", "dev"): "stub",
+    ("stub-cpu", "runtime"): "stub",
+    ("gpu", "runtime"): "real",
+    ("gpu", "dev"): "real",
+    ("cpu", "runtime"): "real",
+    ("cpu", "dev"): "real",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Hold each promise against the images of its stages, or against the one that is named."""
+    if "image" not in metafunc.fixturenames:
+        return
+    folder = Path(metafunc.module.__file__).relative_to(HERE).parts[0]
+    stages = STAGES[folder]
+    needs_torch = metafunc.definition.get_closest_marker("real")
+    option = metafunc.config.getoption
+    if option("--image"):
+        fits = option("--stage") in stages and not (needs_torch and option("--stub"))
+        parameters = [pytest.param(("given", option("--stage")), id="given")] if fits else []
+    else:
+        parameters = [
+            pytest.param((kind, stage), id=f"{kind}-{stage}", marks=getattr(pytest.mark, mark))
+            for (kind, stage), mark in IMAGES.items()
+            if stage in stages
+            and not (needs_torch and mark == "stub")
+            and (kind != "stub-cpu" or folder == "torch")
+        ]
+    metafunc.parametrize("image", parameters, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def built(
+    request: pytest.FixtureRequest,
+    docker_build: Callable[..., Result],
+    stub_projects: dict[str, Project],
+) -> Callable[[str, str], Image]:
+    """Return a function that builds an image of a kind and stage."""
+
+    def build(kind: str, stage: str) -> Image:
+        if kind == "gpu" or stage == "base":
+            project = Project(TOP, build_script.default_gpu_build())
+        if kind == "gpu":
+            build_script.check_disk(dict(os.environ), "gpu", "none")
+        elif kind == "cpu":
+            project = request.getfixturevalue("cpu_project")
+        elif stage != "base":
+            project = stub_projects[kind.removeprefix("stub-")]
+        image = Image(f"{REPOSITORY}:{kind}-{stage}", stage, project.build, project.folder)
+        done = docker_build(
+            project.folder,
+            *(f"--file={project.dockerfile}", f"--target={stage}", f"--tag={image.tag}"),
+            f"--build-arg=VERSION={build_script.version()}",
+            *project.arguments,
+        )
+        assert done.code == 0, done.output
+        return image
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def stub_images(
+    request: pytest.FixtureRequest,
+    built: Callable[[str, str], Image],
+    docker_build: Callable[..., Result],
+) -> Iterator[dict[tuple[str, str], Future[Image]]]:
+    """Build the stub images that the chosen tests want, one after the other, while tests run."""
+    wanted = {
+        item.callspec.params["image"]: None
+        for item in request.session.items
+        if "image" in item.fixturenames and item.get_closest_marker("stub")
+    }
+    with ThreadPoolExecutor(max_workers=1) as background:
+        base = ("stub-gpu", "base")
+        jobs = {base: background.submit(built, *base)}
+        # What stubs have in common with the real images is then in the cache as the project's own.
+        background.submit(docker_build, TOP, "--target=deps")
+        yield jobs | {key: background.submit(built, *key) for key in wanted if key != base}
+        background.shutdown(cancel_futures=True)  # after Ctrl-C
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest, engine: docker.DockerClient) -> Iterator[Image]:
+    """Return the image that a test asserts something of; each is built once."""
+    kind, stage = request.param
+    option = request.config.getoption
+    if kind == "given":
+        yield Image(option("--image"), stage, option("--build"), option("--project").absolute())
+        return
+    if kind.startswith("stub"):
+        image_ = request.getfixturevalue("stub_images")[kind, stage].result()
+    else:
+        image_ = request.getfixturevalue("built")(kind, stage)
+    yield image_
+    engine.images.remove(image_.tag, force=True)
+
+
+@pytest.fixture(scope="session")
+def contents(image: Image) -> layers.Contents:
+    """Return what the image holds, read from its layers without a container."""
+    return layers.read(image.tag, CANARY.encode())
+
+
+@pytest.fixture(scope="session")
+def inside(
+    engine: docker.DockerClient, image: Image
+) -> Iterator[Callable[..., testinfra.host.Host]]:
+    """Return a function that starts the image, as a user, and returns testinfra's host inside."""
+    containers: dict[str | None, docker.models.containers.Container] = {}
+
+    def start(user: str | None = None) -> testinfra.host.Host:
+        if user not in containers:
+            containers[user] = engine.containers.run(
+                image.tag,
+                ["sleep", "infinity"],
+                user=user,
+                detach=True,
+                init=True,
+                labels=dict([LABEL.split("=")]),
+            )
+        return testinfra.get_host(f"docker://{containers[user].id}")
+
+    yield start
+    for container in containers.values():
+        container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def host(inside: Callable[..., testinfra.host.Host]) -> testinfra.host.Host:
+    """Return testinfra's host inside the image, as its own user."""
+    return inside()
+
+
+@pytest.fixture(scope="session")
+def torch_lock(image: Image) -> dict[str, str]:
+    """Return {name: version} of the torch lock that the image's build names."""
+    return split_locks.pins((image.project / f"locks/torch.{image.build}.txt").read_text())

@@ -1,0 +1,192 @@
+"""Every file comes from the base image, apt's packages, the locks or your code."""
+
+import base64
+import csv
+import hashlib
+import posixpath
+import re
+
+SITE = "app/.venv/lib/python3.11/site-packages"
+# What apt's packages write when they are installed, and what the base stage writes itself.
+STATE = re.compile(
+    r"usr/lib/python3[^/]*/(.+/)?__pycache__/[^/]+\.pyc"
+    r"|var/lib/(dpkg|python|systemd|ucf)/.+|var/cache/debconf/.+\.dat"
+    r"|etc/(inputrc|localtime|timezone|ld\.so\.cache|ca-certificates\.conf)"
+    r"|etc/(alternatives|ssl/certs)/.+|usr/bin/python3?"
+    r"|etc/profile\.d/venv\.sh"
+    r"|etc/apt/(sources\.list\.d|preferences\.d|keyrings)/deadsnakes(\.\w+)?"
+)
+# What `python -m venv` and the base stage put into an environment without packages.
+EMPTY_VENV = re.compile(
+    r"app/\.venv/(pyvenv\.cfg|lib64|bin/(activate(\.\w+)?|Activate\.ps1|python[\d.]*)"
+    r"|lib/python3\.11/site-packages/app_src\.pth)"
+)
+
+
+def merged(path):
+    """Return where a path really is: /lib and its like are links to /usr/lib."""
+    return re.sub(r"^(bin|sbin|lib|lib32|lib64)/", r"usr/\1/", path)
+
+
+def packages(status):
+    """Return {name: names that it depends on} of dpkg's status file; alternatives count all."""
+    found = {}
+    for block in status.split("\n\n"):
+        fields = dict(re.findall(r"^([\w-]+): (.*)$", block, re.MULTILINE))
+        if fields.get("Status") == "install ok installed":
+            needs = ",".join([fields.get("Depends", ""), fields.get("Pre-Depends", "")])
+            found[fields["Package"]] = set(re.findall(r"(?:^|[,|])\s*([\w.+-]+)", needs))
+            for provided in re.findall(r"(?:^|,)\s*([\w.+-]+)", fields.get("Provides", "")):
+                found.setdefault(provided, set()).add(fields["Package"])
+    return found
+
+
+def installed(contents):
+    """Return {name of a distribution: [[path, digest as RECORD has it], …]}, by paths."""
+    found = {}
+    for path, entry in contents.files().items():
+        match = re.fullmatch(rf"{re.escape(SITE)}/([^/]+)-[^/-]+\.dist-info/RECORD", path)
+        if match:
+            rows = csv.reader(entry.text.splitlines())
+            found[match.group(1)] = [
+                (posixpath.normpath(posixpath.join(SITE, row[0])), row[1]) for row in rows
+            ]
+    return found
+
+
+def test_packages_of_apt(contents, seen):
+    """apt brought Python 3.11, certificates and time zones, what those need, and no more."""
+    status = "var/lib/dpkg/status"
+    here, before = packages(contents.files()[status].text), contents.base_files()[status].text
+    queue, needed = ["python3.11", "ca-certificates", "tzdata"], set()
+    while queue:
+        name = queue.pop()
+        if name in here and name not in needed:
+            needed.add(name)
+            queue += here[name]
+    added = here.keys() - packages(before).keys()
+    assert added <= needed, f"nothing needs {sorted(added - needed)}"
+    seen(f"{len(added)} packages")
+
+
+def test_files_of_the_system(contents, seen):
+    """Outside /app each file is of an apt package, or state that apt and Python keep."""
+    files = contents.files()
+    owned = {
+        merged(line.lstrip("/"))
+        for path, entry in files.items()
+        if re.fullmatch(r"var/lib/dpkg/info/[^/]+\.list", path)
+        for line in entry.text.splitlines()
+    }
+    base = contents.base_files()
+    added = [p for p, e in files.items() if base.get(p) != e and not e.is_folder]
+    outside = [path for path in added if not path.startswith("app/")]
+    strange = [p for p in outside if merged(p) not in owned and not STATE.fullmatch(p)]
+    assert not strange, f"nobody accounts for {strange[:5]}"
+    seen(f"{len(outside)} files")
+
+
+def test_records(contents, seen):
+    """Every file of every distribution matches the digest in its RECORD."""
+    files, wrong, count = contents.files(), [], 0
+    for rows in installed(contents).values():
+        for path, digest in rows:
+            if digest:
+                count += 1
+                algorithm, _, value = digest.partition("=")
+                assert algorithm == "sha256"
+                expected = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+                if path not in files or files[path].sha256 != expected:
+                    wrong.append(path)
+    assert not wrong, f"not as in RECORD: {wrong[:5]}"
+    assert count
+    seen(f"{count} files")
+
+
+def test_files_of_the_environment(contents, seen):
+    """Each file in /app/.venv is in a RECORD, is bytecode of one that is, or is venv's own."""
+    recorded = {path for rows in installed(contents).values() for path, _ in rows}
+    files = contents.files()
+    venv = [p for p, e in files.items() if p.startswith("app/.venv/") and not e.is_folder]
+    strange = []
+    for path in venv:
+        source = re.sub(r"__pycache__/([^/]+)\.cpython-311\.pyc$", r"\1.py", path)
+        if path not in recorded and source not in recorded and not EMPTY_VENV.fullmatch(path):
+            strange.append(path)
+    assert not strange, f"in no RECORD: {strange[:5]}"
+    seen(f"{len(venv)} files")
+
+
+def test_files_of_the_code(contents, image, seen):
+    """/app/src is the project's src, file by file, and /app has nothing else."""
+    files = contents.files()
+    app = {p: e for p, e in files.items() if p.startswith("app/") and not e.is_folder}
+    found = {p: e.sha256 for p, e in app.items() if not p.startswith("app/.venv/")}
+    source = image.project / "src"
+    expected = {
+        f"app/src/{file.relative_to(source)}": hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in source.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".env")
+    }
+    different = {p for p in found.keys() | expected.keys() if found.get(p) != expected.get(p)}
+    assert not different, f"not as in src: {sorted(different)[:5]}"
+    seen(f"{len(found)} files")
+
+
+def test_nothing_is_written_twice(contents, seen):
+    """No file is in two layers, or in one and deleted in a later one: that would be dead weight."""
+    above: set[str] = set()
+    twice: list[str] = []
+    for layer in contents.layers[contents.own :]:
+        for path, entry in layer.entries.items():
+            folder, name = posixpath.split(path)
+            if name == ".wh..wh..opq":
+                twice += [f"{p} (deleted)" for p in above if p.startswith(f"{folder}/")]
+            elif name.startswith(".wh."):
+                gone = posixpath.join(folder, name[4:])
+                twice += [f"{p} (deleted)" for p in above if p == gone or p.startswith(f"{gone}/")]
+            # Both trees are whole environments, down to a few kilobytes of venv's own.
+            elif not entry.is_folder and path in above and not EMPTY_VENV.fullmatch(path):
+                twice.append(path)
+        above |= {path for path, entry in layer.entries.items() if not entry.is_folder}
+    assert not twice, f"{len(twice)} files are in more than one layer: {twice[:5]}"
+    seen(f"{len(above)} files, each in one layer")
+
+
+def test_no_package_is_in_both_layers(contents, torch_lock, seen):
+    """Torch's layer has the torch lock's packages, the layer above has all others."""
+    trees = [
+        {
+            re.sub(r"[-_.]+", "-", match.group(1)).lower()
+            for path in layer.entries
+            if (match := re.fullmatch(rf"{re.escape(SITE)}/(.+)-[^-]+\.dist-info/RECORD", path))
+        }
+        for layer in contents.layers[contents.own :]
+    ]
+    torch, dependencies = [tree for tree in trees if tree]
+    assert torch == torch_lock.keys(), f"not only torch's: {sorted(torch ^ torch_lock.keys())}"
+    assert not torch & dependencies
+    seen(f"{len(torch)} below, {len(dependencies)} above")
+
+
+def test_bytecode(contents, seen):
+    """Bytecode is there for torch, and names its source by hash, so that it cannot go stale."""
+    files = contents.files()
+    compiled = {p: e for p, e in files.items() if p.startswith(SITE) and p.endswith(".pyc")}
+    # PEP 552: flags 0b11 are a hash that is checked against the source.
+    timed = [p for p, e in compiled.items() if e.head[4:8] != b"\x03\x00\x00\x00"]
+    assert not timed, f"not by hash: {timed[:5]}"
+    assert f"{SITE}/torch/__pycache__/__init__.cpython-311.pyc" in compiled, "torch is not compiled"
+    seen(f"{len(compiled)} files")
+
+
+def test_times(contents, seen):
+    """All packages carry one fixed time, so that the same locks make the same layer."""
+    found = {
+        entry.mtime
+        for layer in contents.layers[contents.own :]
+        for path, entry in layer.entries.items()
+        if path.startswith("app/.venv")
+    }
+    assert found == {315532800}, f"{len(found)} different times"  # 1980-01-01
+    seen("1980-01-01")

@@ -1,0 +1,82 @@
+"""The image runs under any user and with as few rights as an orchestrator leaves it."""
+
+import pytest
+
+from images import PLACES
+
+EVERYWHERE = pytest.mark.parametrize("options", PLACES.values(), ids=PLACES)
+
+WHAT_ALL_NEED = """
+import pathlib, tempfile
+cache = pathlib.Path.home() / ".cache" / "any" / "library"
+cache.mkdir(parents=True)
+(cache / "file").write_text("whole")
+with tempfile.TemporaryFile() as file:
+    file.write(b"whole")
+import torch
+print(pathlib.Path.home(), torch.__file__)
+"""
+CACHES = """
+import importlib.util, os, pathlib, torch
+from torch._inductor.runtime.cache_dir_utils import cache_dir
+folders = [torch.hub.get_dir(), cache_dir(), os.path.expanduser("~/.triton")]
+if importlib.util.find_spec("matplotlib"):
+    import matplotlib
+    folders += [matplotlib.get_cachedir(), matplotlib.get_configdir()]
+for folder in map(pathlib.Path, folders):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file").touch()
+print(*folders)
+"""
+
+
+@EVERYWHERE
+def test_what_all_need(image, docker_run, options, seen):
+    """HOME and temporary files can be written and torch imported, also where little is allowed."""
+    done = docker_run(image, "python", "-c", WHAT_ALL_NEED, options=options)
+    assert done.returncode == 0, done.stderr
+    seen("HOME is {}, torch {}".format(*done.stdout.split()))
+
+
+@pytest.mark.real
+@EVERYWHERE
+def test_caches(image, docker_run, options, seen):
+    """The caches of torch, triton and matplotlib go somewhere writable, without a warning."""
+    done = docker_run(image, "python", "-c", CACHES, options=options)
+    assert (done.returncode, done.stderr) == (0, "")
+    seen(done.stdout.strip())
+
+
+def test_any_command_runs_as_given(image, docker_run, seen):
+    """`docker run IMAGE COMMAND` runs that command, with its arguments whole."""
+    done = docker_run(image, "python", "-c", "import sys; print(sys.argv)", "a b")
+    assert done.stdout == "['-c', 'a b']\n", done.stdout + done.stderr
+    assert docker_run(image, "true").returncode == 0
+    seen(done.stdout.strip())
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_exit_codes_come_through(image, docker_run, code, seen):
+    """The command's exit code is the container's."""
+    done = docker_run(image, "python", "-c", f"raise SystemExit({code})")
+    assert done.returncode == code
+    seen(str(done.returncode))
+
+
+def test_output_comes_at_once(image, docker_run, seen):
+    """Output is not held back in a buffer, which a killed container would lose."""
+    code = "import os; print('at once', end=''); os._exit(0)"
+    done = docker_run(image, "python", "-c", code)
+    assert done.stdout == "at once", "the output is held in a buffer"
+    seen(done.stdout)
+
+
+def test_the_code_can_be_imported_from_anywhere(image, docker_run, seen):
+    """Your package can be imported in any folder and with an empty environment."""
+    packages = [folder.parent.name for folder in (image.project / "src").glob("*/__init__.py")]
+    for package in packages:
+        command = ("env", "-i", "/app/.venv/bin/python", "-c", f"import {package}")
+        done = docker_run(image, *command, options=("--workdir=/",))
+        assert done.returncode == 0, done.stderr
+    assert packages
+    seen(", ".join(packages))

@@ -1,0 +1,50 @@
+"""The labels of the Open Containers Initiative say what the image was made from."""
+
+import re
+import subprocess
+
+import pytest
+
+PREFIX = "org.opencontainers.image."
+
+
+@pytest.fixture
+def labels(image, engine):
+    return engine.images.get(image.tag).labels
+
+
+def git(image, *arguments):
+    """Return what git says in the image's project, or "" where it has nothing to say."""
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=image.project, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_version(labels, image, seen):
+    """The version is that of pyproject.toml, not the base image's."""
+    text = (image.project / "pyproject.toml").read_text()
+    expected = re.search(r'^version = "(.+)"$', text, re.MULTILINE).group(1)
+    assert labels.get(f"{PREFIX}version") == expected
+    seen(expected)
+
+
+def test_revision(labels, image, seen):
+    """The revision is the commit."""
+    revision = labels.get(f"{PREFIX}revision", "none")
+    assert revision.removesuffix("-dirty") == git(image, "rev-parse", "HEAD")
+    seen(revision)
+
+
+def test_source(labels, image, seen):
+    """The source is the address of git's origin, without a password."""
+    origin = git(image, "remote", "get-url", "origin")
+    source = labels.get(f"{PREFIX}source", "")
+    assert source == re.sub(r"//[^/@]+@", "//", origin)
+    seen(source or "git has no origin")
+
+
+def test_base(labels, seen):
+    """The base image's name is there, and its own labels do not shine through."""
+    assert labels.get(f"{PREFIX}base.name"), "no base image is named"
+    assert not labels.get(f"{PREFIX}ref.name")
+    seen(labels[f"{PREFIX}base.name"])

@@ -1,0 +1,57 @@
+"""What is installed in /app/.venv is what both locks say, no more and no less."""
+
+import json
+import tomllib
+
+from packaging.markers import Marker
+
+import split_locks
+
+INSTALLED = """
+import importlib.metadata as m, json
+print(json.dumps([[d.metadata["Name"], d.version] for d in m.distributions(path=[
+    "/app/.venv/lib/python3.11/site-packages"])]))
+"""
+PLATFORM = {
+    "python_version": "3.11",
+    "python_full_version": "3.11.9",
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "os_name": "posix",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+    "extra": "",
+}
+
+
+def of_poetry(project, machine, groups):
+    """Return {name: version} that poetry.lock has for an image, without the torch family."""
+    lock = tomllib.loads((project / "poetry.lock").read_text())
+    family = split_locks.family(lock)
+    found = {}
+    for package in lock["package"]:
+        markers = package.get("markers", "")
+        for group in groups & set(package["groups"]):
+            marker = markers.get(group, "") if isinstance(markers, dict) else markers
+            applies = not marker or Marker(marker).evaluate(
+                {**PLATFORM, "platform_machine": machine}
+            )
+            if package["name"] not in family and applies:
+                found[split_locks.normalize(package["name"])] = package["version"]
+    return found
+
+
+def test_installed_packages(host, image, torch_lock, seen):
+    """The installed packages are poetry.lock's (in dev with its dev group) and the torch lock's."""
+    installed = json.loads(host.check_output("python -c %s", INSTALLED))
+    found = {split_locks.normalize(name): version for name, version in installed}
+    assert len(found) == len(installed), "a package is there twice"
+    groups = {"main", "dev"} if image.stage == "dev" else {"main"}
+    locked = of_poetry(image.project, host.check_output("uname -m"), groups) | torch_lock
+    wrong = {
+        name: f"installed {found.get(name)}, locked {locked.get(name)}"
+        for name in found.keys() | locked.keys()
+        if found.get(name) != locked.get(name)
+    }
+    assert not wrong, f"not as locked: {wrong}"
+    seen(f"{len(found)} packages")

@@ -1,0 +1,66 @@
+"""The torch inside is the build and the version that the locks say."""
+
+import json
+
+import pytest
+
+import split_locks
+import wheelhouse
+
+PROBE = """
+import json, torch
+print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]))
+"""
+NAMES = """
+import importlib.metadata as m, json
+print(json.dumps(sorted(d.metadata["Name"] for d in m.distributions())))
+"""
+
+
+def probe(host):
+    """Return torch's version, its CUDA version and whether there is a GPU."""
+    done = host.run("python -c %s", PROBE)
+    assert done.rc == 0, f"torch cannot be imported: {done.stderr}"
+    return json.loads(done.stdout)
+
+
+def test_version(host, torch_lock, image, seen):
+    """torch's version is the lock's, and its local part names the build."""
+    version, _, _ = probe(host)
+    public, _, local = torch_lock["torch"].partition("+")
+    assert version == f"{public}+{local or image.build}", f"torch {version}"
+    seen(version)
+
+
+def test_torchvision(host, torch_lock, image, seen):
+    """torchvision's version is the lock's too."""
+    if "torchvision" not in torch_lock:
+        pytest.skip(f"locks/torch.{image.build}.txt of this image's project has no torchvision")
+    version = host.check_output("python -c 'import torchvision; print(torchvision.__version__)'")
+    public, _, local = torch_lock["torchvision"].partition("+")
+    assert version == f"{public}+{local or image.build}"
+    seen(version)
+
+
+def test_cuda(host, image, seen):
+    """torch.version.cuda is what the build's name says: none for cpu."""
+    _, cuda, _ = probe(host)
+    assert cuda == wheelhouse.cuda(image.build), f"torch.version.cuda is {cuda}"
+    seen(f"CUDA {cuda}")
+
+
+def test_it_works_without_a_driver(host, seen):
+    """Without a driver torch can be imported and says that there is no CUDA."""
+    _, _, available = probe(host)
+    assert available is False
+    seen("torch.cuda.is_available() is False")
+
+
+def test_cuda_packages(host, torch_lock, image, seen):
+    """The packages of a torch build are exactly the lock's; CPU images have none."""
+    installed = map(split_locks.normalize, json.loads(host.check_output("python -c %s", NAMES)))
+    installed = {name for name in installed if split_locks.BUILD_PACKAGE.fullmatch(name)}
+    locked = torch_lock.keys() - set(split_locks.ROOTS)
+    assert installed == locked, f"beyond the lock or missing: {sorted(installed ^ locked)}"
+    assert bool(installed) == (image.build != "cpu")
+    seen(f"{len(installed)} packages")

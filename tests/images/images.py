@@ -1,0 +1,87 @@
+"""What the tests about images have in common: names, and the things that fixtures hand out."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import build as build_script
+
+TOP = Path(__file__).resolve().parent.parent.parent
+LABEL = f"torchcrate-test={os.getpid()}"
+REPOSITORY = f"torchcrate-test-{os.getpid()}"  # of the tags of the tests' images
+# What the builds are handed as a secret, in each place with other words behind it.
+CANARY = "torchcrate-canary"
+
+# Where users run images: the options of `docker run`.
+PLACES = {
+    "plain": (),
+    "any uid": ("--user=12345:12345",),
+    "read-only root": ("--read-only", "--tmpfs=/tmp"),
+    "no rights": ("--cap-drop=ALL", "--security-opt=no-new-privileges"),
+    "no network": ("--network=none",),
+}
+PLACES["all at once"] = tuple(option for options in PLACES.values() for option in options)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image and what it was made from."""
+
+    tag: str
+    stage: str  # base, runtime or dev
+    build: str  # the torch build, such as cu130 or cpu
+    project: Path  # the folder with its pyproject.toml and locks
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the repository, and what it takes to build a kind of image from it."""
+
+    folder: Path
+    build: str
+    arguments: tuple[str, ...] = ()  # for `docker build`
+    lock_command: tuple[str, ...] = ("make", "lock")
+
+    @property
+    def dockerfile(self) -> str:
+        """The Dockerfile of its kind of image."""
+        return "Dockerfile.cpu" if self.build == "cpu" else "Dockerfile"
+
+    def lock(self) -> None:
+        """Bring its locks up to date, as a user would."""
+        done = subprocess.run(self.lock_command, cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one `docker build` ended."""
+
+    code: int
+    output: str
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence that stopped the build, without BuildKit's words around it."""
+        found = {line.partition("ERROR: ")[2] for line in self.output.splitlines()}
+        found = {s for s in found if s and not s.startswith(("process ", "failed to "))}
+        assert len(found) == 1, f"not one sentence but {found} in:\n{self.output}"
+        return found.pop()
+
+
+def cached() -> set[str]:
+    """Return the records in the engine's build cache."""
+    builder = build_script.builder(dict(os.environ))
+    command = ["docker", "buildx", "du", f"--builder={builder}", "--format={{.ID}}"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {line.strip() for line in listed.stdout.splitlines()}
+
+
+def uncache(records: set[str]) -> None:
+    """Remove records from the engine's build cache."""
+    builder = build_script.builder(dict(os.environ))
+    command = ["docker", "buildx", "prune", f"--builder={builder}", "--force", "--all"]
+    if records:
+        command.append(f"--filter=id~=^({'|'.join(records)})$")
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

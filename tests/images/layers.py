@@ -1,0 +1,195 @@
+"""What an image holds, read from its layers: no container runs that could change it."""
+
+import hashlib
+import json
+import os
+import pickle
+import posixpath
+import re
+import subprocess
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+CHUNK = 1 << 20  # bytes
+# The files whose text the tests read; of all others only the digest is kept.
+READ = re.compile(
+    r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
+    r"|app/\.venv/pyvenv\.cfg|var/lib/dpkg/status|var/lib/dpkg/info/[^/]+\.list"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, folder or link, as a layer has it."""
+
+    path: str  # from the root, without the leading slash
+    type: bytes  # tarfile's
+    mode: int
+    uid: int
+    gid: int
+    mtime: float  # seconds since 1970
+    size: int  # bytes
+    sha256: str = ""  # of a regular file
+    target: str = ""  # of a link
+    head: bytes = b""  # the first 16 bytes of a regular file
+    text: str = field(default="", repr=False)  # of the files that READ names
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a folder."""
+        return self.type == tarfile.DIRTYPE
+
+    @property
+    def is_link(self) -> bool:
+        """Whether this is a symbolic link, whose mode means nothing."""
+        return self.type == tarfile.SYMTYPE
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer, its entries by path, and the instruction that made it."""
+
+    created_by: str
+    entries: dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that an image is: its configuration (with the history), its layers, and secrets found."""
+
+    config: dict
+    layers: list[Layer]
+    canaries: list[str]  # where the words to look for were found
+
+    @property
+    def own(self) -> int:
+        """The index of the first layer that the Dockerfile added to its base image."""
+        for index, layer in enumerate(self.layers):
+            if "install-python.sh" in layer.created_by:
+                return index
+        raise AssertionError("no layer was made by docker/base/install-python.sh")
+
+    def files(self, layers: list[Layer] | None = None) -> dict[str, Entry]:
+        """Return what a container would see of these layers (default: all), by path."""
+        seen: dict[str, Entry] = {}
+        for layer in self.layers if layers is None else layers:
+            for path in layer.entries:
+                folder, name = posixpath.split(path)
+                if name.startswith(".wh."):  # a whiteout: what the layers below have is gone
+                    gone = folder if name == ".wh..wh..opq" else posixpath.join(folder, name[4:])
+                    below = f"{gone}/"
+                    seen = {p: e for p, e in seen.items() if p != gone and not p.startswith(below)}
+            seen |= {
+                path: entry
+                for path, entry in layer.entries.items()
+                if not posixpath.basename(path).startswith(".wh.")
+            }
+        return seen
+
+    def base_files(self) -> dict[str, Entry]:
+        """Return what the base image had."""
+        return self.files(self.layers[: self.own])
+
+
+# Layers that have been read, by their digest: their entries, and where they have a canary.
+known: dict[str, tuple[dict[str, Entry], list[str]]] = {}
+# A folder to keep them in, for several processes that read images with the same layers.
+KEPT = os.environ.get("LAYERS_CACHE")
+
+
+def read(tag: str, canary: bytes) -> Contents:
+    """Read an image by way of `docker save`, and look for a canary in everything that it has."""
+    texts: dict[str, bytes] = {}
+    canaries: list[str] = []
+    command = ["docker", "save", tag]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as save:
+        with tarfile.open(fileobj=save.stdout, mode="r|") as outer:
+            for member in outer:
+                stream = outer.extractfile(member)
+                if stream is None:
+                    continue
+                head = stream.read(1)
+                if head in (b"{", b"["):
+                    texts[member.name] = head + stream.read()
+                    if canary in texts[member.name]:
+                        canaries.append(f"the image's {member.name}")
+                elif head and member.name not in known:
+                    known[member.name] = read_once(member.name, Rest(head, stream), canary)
+        if save.wait():
+            raise RuntimeError(f"`docker save {tag}` failed")
+    (manifest,) = json.loads(texts["manifest.json"])
+    config = json.loads(texts[manifest["Config"]])
+    made = [entry for entry in config["history"] if not entry.get("empty_layer")]
+    # An image that was imported has a layer more than its history, at the bottom.
+    made = [{}] * (len(manifest["Layers"]) - len(made)) + made
+    layers = [
+        Layer(entry.get("created_by", ""), known[name][0])
+        for entry, name in zip(made, manifest["Layers"], strict=True)
+    ]
+    canaries += [found for name in manifest["Layers"] for found in known[name][1]]
+    return Contents(config, layers, canaries)
+
+
+class Rest:
+    """A stream whose first bytes have been read already."""
+
+    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
+        """Take the bytes and the stream that they came from."""
+        self.head, self.stream = head, stream
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like any file."""
+        head, self.head = self.head, b""
+        return head + self.stream.read(size - len(head) if size >= 0 else size)
+
+
+def read_once(name: str, stream: Rest, canary: bytes) -> tuple[dict[str, Entry], list[str]]:
+    """Return what `read_layer` returns, from the folder KEPT if some process has left it there."""
+    if not KEPT:
+        return read_layer(stream, canary)
+    file = Path(KEPT, name.replace("/", "-"))
+    if not file.exists():
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(pickle.dumps(read_layer(stream, canary)))
+        unfinished.replace(file)
+    return pickle.loads(file.read_bytes())
+
+
+def read_layer(stream: Rest, canary: bytes) -> tuple[dict[str, Entry], list[str]]:
+    """Return a layer's entries by path, and the paths where the canary is."""
+    entries: dict[str, Entry] = {}
+    canaries: list[str] = []
+    with tarfile.open(fileobj=stream, mode="r|*") as layer:
+        for member in layer:
+            path = posixpath.normpath(member.name).lstrip("/")
+            digest, head, text, tail = "", b"", [], b""
+            if member.isreg():
+                sha256, file = hashlib.sha256(), layer.extractfile(member)
+                keep = READ.fullmatch(path)
+                for chunk in iter(lambda file=file: file.read(CHUNK), b""):
+                    sha256.update(chunk)
+                    head = head or chunk[:16]
+                    if canary in tail + chunk:
+                        canaries.append(f"/{path}")
+                    tail = chunk[-len(canary) :]
+                    if keep:
+                        text.append(chunk)
+                digest = sha256.hexdigest()
+            elif member.islnk() and member.linkname in entries:
+                digest = entries[posixpath.normpath(member.linkname)].sha256
+            entries[path] = Entry(
+                path=path,
+                type=member.type,
+                mode=member.mode,
+                uid=member.uid,
+                gid=member.gid,
+                mtime=member.mtime,
+                size=member.size,
+                sha256=digest,
+                target=member.linkname,
+                head=head,
+                text=b"".join(text).decode(errors="replace"),
+            )
+    return entries, canaries

@@ -1,0 +1,92 @@
+"""The report on the image's contract: what was promised, what was seen, in which image.
+
+For people it is reports/contract.md, a table for each file of tests; for machines pytest's own
+`--junit-xml` has the same as properties of each test case.
+"""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FILE = Path("reports/contract.md")
+WORDS = {"passed": "✓", "failed": "**failed**", "skipped": "skipped"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add to a test's report what it promises and of which image."""
+    report = yield
+    if report.when == "setup" and "contract" in item.path.parts:
+        promise = inspect.getdoc(item.function)
+        if not promise:
+            raise pytest.UsageError(f"{item.nodeid} promises nothing: give it a docstring.")
+        file = inspect.getdoc(item.module).partition("\n")[0]
+        item.user_properties += [
+            ("stage", item.path.parent.name),
+            ("file", file),
+            ("promise", " ".join(promise.split())),
+            ("image", "-".join(item.callspec.params["image"])),
+        ]
+        report.user_properties = list(item.user_properties)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write the report and say where it is."""
+    config = terminalreporter.config
+    promises: dict[tuple, list] = {}
+    broken: list[dict] = []
+    for outcome in WORDS:
+        for report in terminalreporter.getreports(outcome):
+            facts: dict = {}
+            for name, value in getattr(report, "user_properties", ()):
+                facts.setdefault(name, value)
+            if "promise" in facts:
+                key = (facts["stage"], facts["file"], facts["promise"])
+                if outcome == "skipped":
+                    facts["seen"] = report.longrepr[2].removeprefix("Skipped: ")
+                promises.setdefault(key, []).append((facts, outcome))
+            elif "mutation" in facts:
+                broken.append(facts | {"outcome": outcome})
+    if (not promises and not broken) or config.getoption("--image"):
+        return
+    lines = ["# The image's contract", ""]
+    title = ""
+    for (stage, file, promise), results in promises.items():
+        if title != (stage, file):
+            title = (stage, file)
+            lines += ["", f"## {stage}: {file}", "", "| promised | seen | |", "| --- | --- | --- |"]
+        images: dict[str, list[str]] = {}
+        for facts, _ in results:
+            seen = images.setdefault(str(facts.get("seen", "")), [])
+            seen.append(facts["image"])
+        what = "<br>".join(
+            f"{seen} ({', '.join(dict.fromkeys(names))})" for seen, names in images.items()
+        )
+        outcomes = ", ".join(
+            f"{sum(o == outcome for _, o in results)} {word}"
+            for outcome, word in WORDS.items()
+            if any(o == outcome for _, o in results)
+        )
+        lines.append(f"| {cell(promise)} | {cell(what)} | {outcomes} |")
+    if broken:
+        caught = sum(facts["outcome"] == "passed" for facts in broken)
+        lines += [
+            *("", f"## Broken on purpose: {caught} of {len(broken)} noticed", ""),
+            *("| broken | the test that noticed | what it said | |", "| --- | --- | --- | --- |"),
+        ]
+        for facts in broken:
+            row = [facts.get(name, "") for name in ("mutation", "noticed", "words")]
+            lines.append(f"| {' | '.join(map(cell, row))} | {WORDS[facts['outcome']]} |")
+    target = config.rootpath / FILE
+    target.parent.mkdir(exist_ok=True)
+    target.write_text("\n".join(lines) + "\n")
+    terminalreporter.write_line(f"What was promised and what was seen: {FILE}")
+
+
+def cell(text: str) -> str:
+    """Return a text as a cell of a Markdown table, whole where it is not endless."""
+    text = " ".join(str(text).split()).replace("|", "\\|")
+    return text if len(text) < 500 else f"{text[:500]} …"

@@ -1,0 +1,96 @@
+"""Stub wheels: the torch family of a project's locks in a few kilobytes, to build in seconds.
+
+A stub has the name, the version and the dependencies that the locks say, a little of torch's
+interface, and digests of its own. What an image is made of and how it is put together can be
+tested on stubs; that torch computes cannot, and is tested on the real wheels.
+"""
+
+import base64
+import hashlib
+import re
+import tomllib
+import zipfile
+from pathlib import Path
+
+import split_locks
+
+MODULES = {
+    "torch": {
+        "torch/__init__.py": "from . import cuda, version\nfrom .version import __version__\n",
+        "torch/version.py": "__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n",
+        "torch/cuda/__init__.py": "def is_available():\n    return False\n",
+    },
+    "torchvision": {"torchvision/__init__.py": "__version__ = {version!r}\n"},
+}
+# As many files as it takes for a package to be seen: a module of its own name.
+ANY = {"{module}.py": "__version__ = {version!r}\n"}
+BLOCK = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;\\]+)(?P<marker>[^\\\n]*)", re.MULTILINE)
+
+
+def cuda(build: str) -> str | None:
+    """Return the CUDA version that a build's name says: "13.0" for cu130, None for cpu."""
+    found = re.fullmatch(r"cu(\d+)(\d)", build)
+    return f"{found.group(1)}.{found.group(2)}" if found else None
+
+
+def wheel(folder: Path, name: str, version: str, build: str, requires: list[str]) -> Path:
+    """Write one stub wheel, the same bytes every time, and return its file."""
+    module = re.sub(r"[-.]+", "_", name)
+    words = {
+        "module": module,
+        "version": version if "+" in version else f"{version}+{build}",
+        "cuda": cuda(build),
+    }
+    files = {
+        path.format(**words): text.format(**words) for path, text in MODULES.get(name, ANY).items()
+    }
+    info = f"{module}-{version}.dist-info"
+    files[f"{info}/METADATA"] = "\n".join(
+        ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        + [f"Requires-Dist: {requirement}" for requirement in requires]
+        + ["", ""]
+    )
+    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        record += f"{path},sha256={digest.rstrip('=')},{len(text.encode())}\n"
+    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{module}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(target, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(zipfile.ZipInfo(path), text)  # its time is always 1980-01-01
+    return target
+
+
+def requirements(poetry_lock: dict, name: str, torch_lock: str) -> list[str]:
+    """Return what a stub asks for: the plain packages that poetry.lock says it needs, and its kin.
+
+    Torch asks for the whole rest of its family, so that a member that is missing is missed.
+    """
+    family = split_locks.family(poetry_lock)
+    here = [package for package in poetry_lock["package"] if package["name"] == name]
+    needs = {need for package in here for need in package.get("dependencies", {})}
+    found = sorted(need for need in needs if split_locks.normalize(need) not in family)
+    if name == "torch":
+        for kin in BLOCK.finditer(torch_lock):
+            if kin["name"] not in split_locks.ROOTS:
+                found.append(f"{kin['name']}=={kin['version']}{kin['marker'].rstrip()}")
+    elif name in split_locks.ROOTS:
+        found.append("torch")
+    return found
+
+
+def stub(project: Path, build: str, folder: Path) -> None:
+    """Write stub wheels for a build's lock to a folder, and their digests into the lock."""
+    lock = project / "locks" / f"torch.{build}.txt"
+    text = lock.read_text()
+    poetry_lock = tomllib.loads((project / "poetry.lock").read_text())
+    lines = [line for line in text.splitlines() if line.startswith(("#", "--"))]
+    for pin in BLOCK.finditer(text):
+        requires = requirements(poetry_lock, split_locks.normalize(pin["name"]), text)
+        file = wheel(folder, pin["name"], pin["version"], build, requires)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        lines.append(f"{pin.group().rstrip()} \\\n    --hash=sha256:{digest}")
+    lock.write_text("\n".join(lines) + "\n")
