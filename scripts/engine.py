@@ -366,8 +366,8 @@ def base_image(environment: Environment) -> str:
     return made
 
 
-def bootstrap(environment: Environment, image: str) -> None:
-    """Make an image of Debian 12 from Debian's archive, and import it."""
+def bootstrap(environment: Environment, image: str, suite: str = "bookworm") -> None:
+    """Make an image of a Debian (default: 12) from Debian's archive, and import it."""
     system = os_release()
     if system["ID"] != "debian" or os.geteuid() != 0:
         fail("Docker Hub is out of reach: name an image that you have with BASE_IMAGE=<image>.")
@@ -381,7 +381,7 @@ def bootstrap(environment: Environment, image: str) -> None:
         done = subprocess.run(
             [
                 *("mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates"),
-                *("bookworm", tar, archive(system)),
+                *(suite, tar, archive(system)),
             ],
             env={**os.environ, "PATH": search},
             capture_output=True,
@@ -390,8 +390,8 @@ def bootstrap(environment: Environment, image: str) -> None:
         )
         if done.returncode:
             fail(
-                f"mmdebstrap made no Debian 12 ({done.stderr.strip().splitlines()[-1:]}): name an "
-                "image that you have with BASE_IMAGE=<image>."
+                f"mmdebstrap made no Debian {suite} ({done.stderr.strip().splitlines()[-1:]}): "
+                "name an image that you have with BASE_IMAGE=<image>."
             )
         subprocess.run(
             ["docker", "import", tar, image],

@@ -23,7 +23,7 @@ import build as build_script
 import engine as engine_script
 import host as host_script
 import wheelhouse
-from images import CANARY, LABEL, TOP, Image, Project, Result, cached, uncache
+from images import CANARY, LABEL, REPOSITORY, TOP, Image, Project, Result, cached, uncache
 
 # Hooks, which pytest finds here.
 from report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
@@ -60,6 +60,25 @@ def base_image(engine: docker.DockerClient) -> str:
     """Return the base image that this machine can build on."""
     os.environ["BASE_IMAGE"] = engine_script.base_image(dict(os.environ))
     return os.environ["BASE_IMAGE"]
+
+
+@pytest.fixture(scope="session")
+def base_with_another_python(
+    base_image: str, engine: docker.DockerClient, docker_build: Callable[..., Result]
+) -> str:
+    """Return a base image whose own python3 is another one: Debian 13, with Debian 12's archive."""
+    debian = f"{REPOSITORY}:debian-13"
+    try:
+        engine.images.pull("debian", "13").tag(debian)
+    except docker.errors.APIError:  # Docker Hub is out of reach
+        engine_script.bootstrap(dict(os.environ), debian, "trixie")
+    tag = f"{debian}-python"
+    done = docker_build(
+        TOP / "tests/images/debian-13", f"--build-arg=BASE_IMAGE={debian}", f"--tag={tag}"
+    )
+    engine.images.remove(debian)
+    assert done.code == 0, done.output
+    return tag
 
 
 @pytest.fixture(scope="session")

@@ -77,10 +77,13 @@ class Contents:
         for layer in self.layers if layers is None else layers:
             for path in layer.entries:
                 folder, name = posixpath.split(path)
-                if name.startswith(".wh."):  # a whiteout: what the layers below have is gone
-                    gone = folder if name == ".wh..wh..opq" else posixpath.join(folder, name[4:])
-                    below = f"{gone}/"
-                    seen = {p: e for p, e in seen.items() if p != gone and not p.startswith(below)}
+                if name == ".wh..wh..opq":  # all that the layers below have in the folder is gone
+                    seen = {p: e for p, e in seen.items() if not p.startswith(f"{folder}/")}
+                elif name.startswith(".wh."):
+                    gone = posixpath.join(folder, name[4:])
+                    seen = {
+                        p: e for p, e in seen.items() if p != gone and not p.startswith(f"{gone}/")
+                    }
             seen |= {
                 path: entry
                 for path, entry in layer.entries.items()

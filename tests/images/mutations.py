@@ -209,13 +209,6 @@ DEV = [
         at_end("dev", "RUN rm /usr/bin/g++* /usr/bin/gcc* /usr/bin/c++ /usr/bin/cc"),
         real=True,
     ),
-    Mutation(
-        "the sample is wrong",
-        f"{IN_DEV}test_the_samples_tests_pass",
-        "test_shape_and_range",
-        replace("src/torchcrate/data.py", "MAXIMUM = 16", "MAXIMUM = 8"),
-        real=True,
-    ),
 ]
 
 TORCH = [
@@ -490,7 +483,7 @@ RUNTIME = [
     Mutation(
         "the code can be imported from its own folder alone",
         f"{RUNS}test_the_code_can_be_imported_from_anywhere",
-        "No module named 'torchcrate'",
+        "ModuleNotFoundError: No module named",
         as_root(f"RUN rm {SITE}/app_src.pth"),
     ),
     Mutation(
@@ -551,6 +544,20 @@ RUNTIME = [
         at_end("runtime", "ENV MPLCONFIGDIR=/app/matplotlib"),
         real=True,
     ),
+]
+
+# Of the sample: these go when it goes.
+SAMPLE_IN_DEV = [
+    Mutation(
+        "the sample is wrong",
+        f"{IN_DEV}test_the_samples_tests_pass",
+        "test_shape_and_range",
+        replace("src/torchcrate/data.py", "MAXIMUM = 16", "MAXIMUM = 8"),
+        real=True,
+    ),
+]
+
+SAMPLE_IN_RUNTIME = [
     Mutation(
         "the sample does not learn",
         f"{SAMPLE}test_it_trains",
@@ -581,4 +588,8 @@ RUNTIME = [
     ),
 ]
 
-STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
+STAGES = {
+    "base": BASE,
+    "dev": DEV + SAMPLE_IN_DEV,
+    "runtime": TORCH + RUNTIME + SAMPLE_IN_RUNTIME,
+}

@@ -11,6 +11,7 @@ import re
 import tomllib
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import split_locks
 
@@ -94,3 +95,14 @@ def stub(project: Path, build: str, folder: Path) -> None:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         lines.append(f"{pin.group().rstrip()} \\\n    --hash=sha256:{digest}")
     lock.write_text("\n".join(lines) + "\n")
+
+
+def pages(folder: Path) -> None:
+    """Write the pages of a package index for a folder of wheels, like PyTorch's (PEP 503)."""
+    for file in folder.glob("*.whl"):
+        name = split_locks.normalize(file.name.partition("-")[0])
+        page = folder / name / "index.html"
+        page.parent.mkdir(exist_ok=True)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        link = f'<a href="../{quote(file.name)}#sha256={digest}">{file.name}</a>'
+        page.write_text(f"<!DOCTYPE html><html><body>{link}</body></html>\n")

@@ -20,17 +20,15 @@ print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in ba
 """
 
 
-@pytest.mark.parametrize("options", PLACES.values(), ids=PLACES)
-def test_it_trains(image, docker_run, options, seen):
-    """The sample trains wherever users run it."""
-    # The image's own command, whole; where only the rights differ, a little of it.
-    command = ("python", "-m", "torchcrate", "--epochs", "2") if options else ()
-    done = docker_run(image, *command, options=options)
+@pytest.mark.parametrize("place", ["plain", "all at once"])
+def test_it_trains(image, docker_run, place, seen):
+    """The sample trains, also under any uid with a read-only root and no rights at all."""
+    done = docker_run(image, options=PLACES[place])
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     device, _, rest = last.partition(": ")
     assert device == "CPU"
-    assert float(rest.partition("%")[0]) >= (80 if options else 96)
+    assert float(rest.partition("%")[0]) >= 96
     assert image.build in done.stdout
     seen(last)
 

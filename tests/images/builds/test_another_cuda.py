@@ -1,0 +1,79 @@
+"""Another CUDA, from an index like PyTorch's: locked, built and held to the contract.
+
+The index stands in for PyTorch's own, with stub wheels of build cu118: the same layout of pages,
+the same local versions, the digest in each link.
+"""
+
+import functools
+import http.server
+import threading
+
+import pytest
+
+import split_locks
+import wheelhouse
+from images import REPOSITORY, Image, Project
+
+BUILD = "cu118"
+
+
+@pytest.fixture
+def index(engine, tmp_path):
+    """Serve a folder the way that PyTorch serves its index, and return it and its address."""
+    if engine.info()["OperatingSystem"] == "Docker Desktop":
+        pytest.skip("Docker Desktop's builds run in a virtual machine, which cannot reach this one")
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path / BUILD, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without a word."""
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_lock_build_and_contract(fork, docker_build, hold, engine, index, monkeypatch):
+    folder, url = index
+    project = fork()
+    poetry_lock = split_locks.read(project / "poetry.lock")
+    versions = split_locks.versions(poetry_lock)
+    cuda = {"nvidia-cublas-cu11": "11.999.1", "nvidia-cudnn-cu11": "9.999.1"}
+    for name in ("torch", "torchvision"):
+        version = next(iter(versions[name]))
+        needs = [] if name == "torchvision" else [f"{n}=={v}" for n, v in cuda.items()]
+        wheelhouse.wheel(folder, name, f"{version}+{BUILD}", BUILD, needs)
+    for name, version in cuda.items():
+        wheelhouse.wheel(folder, name, version, BUILD, [])
+    wheelhouse.pages(folder)
+
+    monkeypatch.setenv("TORCH_INDEX_URL", url)
+    command = ("make", "lock", f"BUILD={BUILD}")
+    Project(project, BUILD, lock_command=command).lock()
+    lock = (project / f"locks/torch.{BUILD}.txt").read_text()
+    assert lock.startswith(f"--index-url https://download.pytorch.org/whl/{BUILD}\n")
+    assert split_locks.pins(lock) == {
+        **{name: f"{next(iter(versions[name]))}+{BUILD}" for name in ("torch", "torchvision")},
+        **cuda,
+    }
+
+    # Only this step may reach the index on this machine; the others come from the cache.
+    dockerfile = project / "Dockerfile"
+    text = dockerfile.read_text()
+    step = "ARG TORCH_BUILD\nRUN --mount=type=bind,from=locks,source=/locks/torch.txt"
+    assert step in text
+    dockerfile.write_text(text.replace(step, step.replace("RUN ", "RUN --network=host "), 1))
+    image = Image(f"{REPOSITORY}:{BUILD}", "runtime", BUILD, project)
+    done = docker_build(
+        project,
+        *(f"--tag={image.tag}", "--allow=network.host"),
+        *(f"--build-arg=TORCH_BUILD={BUILD}", f"--build-arg=TORCH_INDEX_URL={url}"),
+    )
+    assert done.code == 0, done.output
+    found = hold(image, False, "torch", "runtime/test_every_file_is_accounted_for.py")
+    assert {"test_cuda[given]", "test_records[given]"} <= found.keys()
+    assert set(found.values()) == {""}, found
+    engine.images.remove(image.tag, force=True)

@@ -1,0 +1,47 @@
+"""Nothing that the tests made is left behind, also when they are stopped half-way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from images import TOP, cached
+
+CONTRACT = TOP / "tests" / "images" / "contract"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stopping_the_tests(docker_build, engine, number, tmp_path):
+    """A session that is stopped while its containers run removes them, its images and its cache."""
+    done = docker_build(TOP, "--target=deps")  # what is the project's own may stay
+    assert done.code == 0, done.output
+    before = cached()
+    with (tmp_path / "log").open("wb") as log:
+        tests = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-m", "stub", "-p", "no:cacheprovider", CONTRACT],
+            cwd=TOP,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    label = {"label": f"torchcrate-test={tests.pid}"}
+    try:
+        deadline = time.monotonic() + 120
+        while not (
+            engine.containers.list(filters=label)
+            and any("runtime" in tag for i in engine.images.list(filters=label) for tag in i.tags)
+        ):
+            assert tests.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        os.killpg(tests.pid, number)  # as a terminal does
+        assert tests.wait(timeout=120) == 2, (tmp_path / "log").read_text()
+    finally:
+        if tests.poll() is None:
+            os.killpg(tests.pid, signal.SIGKILL)
+    assert engine.containers.list(all=True, filters=label) == []
+    assert engine.images.list(filters=label) == []
+    assert cached() <= before
