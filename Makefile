@@ -40,7 +40,8 @@ test-fast: .tools/tests/done ## the tests that need no real torch: after an edit
 
 .PHONY: check
 check: .tools/tests/done ## hold the contract against an image: IMAGE=name:tag BUILD=cpu [STAGE=dev]
-	@$(pytest) tests/images/contract --image=$(IMAGE) --build=$(BUILD) $(if $(STAGE),--stage=$(STAGE)) $(PYTEST_ARGS)
+	@$(pytest) tests/images/contract --image=$(or $(IMAGE),$(error name the image: make check IMAGE=name:tag)) \
+	    $(if $(BUILD),--build=$(BUILD)) $(if $(STAGE),--stage=$(STAGE)) $(PYTEST_ARGS)
 
 .PHONY: add
 add: .tools/done ## add a dependency to pyproject.toml and the locks: NAME='lightning>=2.5'

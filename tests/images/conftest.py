@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,7 +24,18 @@ import build as build_script
 import engine as engine_script
 import host as host_script
 import wheelhouse
-from images import CANARY, LABEL, REPOSITORY, TOP, Image, Project, Result, cached, uncache
+from images import (
+    CANARY,
+    LABEL,
+    REPOSITORY,
+    TOP,
+    WITHOUT_GPU,
+    Image,
+    Project,
+    Result,
+    cached,
+    uncache,
+)
 
 # Hooks, which pytest finds here.
 from report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
@@ -43,14 +55,22 @@ def interrupt(*_: object) -> None:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """Return the Docker SDK's client of the engine; the docker command finds the same engine."""
-    os.environ.update(engine_script.connect())
+    try:
+        os.environ.update(engine_script.connect())
+    except SystemExit as error:
+        pytest.exit(str(error), returncode=1)
     client = docker.from_env(timeout=300)
     before = signal.signal(signal.SIGTERM, interrupt)
     yield client
-    for container in client.containers.list(all=True, filters={"label": LABEL}):
-        container.remove(force=True, v=True)
-    for image in client.images.list(filters={"label": LABEL}):
-        client.images.remove(image.id, force=True)
+    # One that ends just now, or is gone already, must not keep the others.
+    for container in client.containers.list(
+        all=True, filters={"label": LABEL}, ignore_removed=True
+    ):
+        with suppress(docker.errors.APIError):
+            container.remove(force=True, v=True)
+    for image in client.images.list(filters={"label": LABEL}) + client.images.list(REPOSITORY):
+        with suppress(docker.errors.APIError):
+            client.images.remove(image.id, force=True)
     signal.signal(signal.SIGTERM, before)
     client.close()
 
@@ -67,16 +87,13 @@ def base_with_another_python(
     base_image: str, engine: docker.DockerClient, docker_build: Callable[..., Result]
 ) -> str:
     """Return a base image whose own python3 is another one: Debian 13, with Debian 12's archive."""
-    debian = f"{REPOSITORY}:debian-13"
-    try:
-        engine.images.pull("debian", "13").tag(debian)
-    except docker.errors.APIError:  # Docker Hub is out of reach
+    tag, folder = f"{REPOSITORY}:debian-13-python", TOP / "tests" / "images" / "debian-13"
+    done = docker_build(folder, "--build-arg=BASE_IMAGE=debian:13", f"--tag={tag}")
+    if done.code:  # Docker Hub may be out of reach
+        debian = f"{REPOSITORY}:debian-13"
         engine_script.bootstrap(dict(os.environ), debian, "trixie")
-    tag = f"{debian}-python"
-    done = docker_build(
-        TOP / "tests/images/debian-13", f"--build-arg=BASE_IMAGE={debian}", f"--tag={tag}"
-    )
-    engine.images.remove(debian)
+        done = docker_build(folder, f"--build-arg=BASE_IMAGE={debian}", f"--tag={tag}")
+        engine.images.remove(debian)
     assert done.code == 0, done.output
     return tag
 
@@ -88,7 +105,7 @@ def index_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Return the options that hand a build this machine's certificates and passwords.
 
     Each has a line with the canary, to find again should it get into an image.
@@ -101,7 +118,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     passwords = Path(os.environ.get("NETRC") or os.devnull).expanduser().read_text()
     netrc = f"machine {CANARY}.example login {CANARY} password {CANARY}-netrc\n"
     (folder / "netrc").write_text(passwords + netrc)
-    return [f"--secret=id=ca,src={folder}/ca.crt", f"--secret=id=netrc,src={folder}/netrc"]
+    yield [f"--secret=id=ca,src={folder}/ca.crt", f"--secret=id=netrc,src={folder}/netrc"]
+    shutil.rmtree(folder)  # pytest keeps its folders for three sessions
 
 
 @pytest.fixture(scope="session")
@@ -111,19 +129,23 @@ def docker_build(
     """Return a function that runs a plain `docker buildx build` in a folder.
 
     Its further arguments are added to those that this machine needs, and may override them.
-    Without a --tag among them the result is only cached. In the end the build cache is as it was
-    but for what the project's own builds left there, which is what the next `make run` needs.
+    Without a --tag among them the result is only cached. In the end what forks of the project left
+    in the build cache is removed; what its own builds left is what the next `make run` needs.
     """
-    own = cached()
+    own: set[str] = set()
+    forks: set[str] = set()
 
     def run(folder: Path, *arguments: str) -> Result:
-        nonlocal own
-        before = cached() if folder == TOP else set()
+        before = cached()
         command = ["docker", "buildx", "build", "--progress=plain", f"--label={LABEL}", *secrets]
         command += [f"--builder={build_script.builder(dict(os.environ))}"]
         command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
-        # Docker hands this one to every build step.
-        command += [f"--build-arg=NO_PROXY={CANARY}.example"]
+        # Docker hands these to every build step.
+        direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "localhost"
+        command += [f"--build-arg=NO_PROXY={direct},{CANARY}.example"]
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "APT_MIRROR", "PPA_URL", "TORCH_INDEX_URL"):
+            value = os.environ.get(name) or os.environ.get(name.lower())
+            command += [f"--build-arg={name}={value}"] if value else []
         if not any(argument.startswith("--tag") for argument in arguments):
             command += ["--output=type=cacheonly"]
         done = subprocess.run(
@@ -134,12 +156,13 @@ def docker_build(
             stderr=subprocess.STDOUT,
             text=True,
         )
-        own |= cached() - before if folder == TOP else set()
+        made = own if folder == TOP else forks
+        made |= cached() - before
         return Result(done.returncode, done.stdout)
 
     yield run
     engine.images.prune(filters={"dangling": True, "label": LABEL})
-    uncache(cached() - own)
+    uncache(forks - own)
 
 
 @pytest.fixture(scope="session")
@@ -187,6 +210,7 @@ def stub_projects(
     (folder / ".env").write_text(f"TOKEN={CANARY}-env\n")
     (folder / ".netrc").write_text(f"machine example.com password {CANARY}-own-netrc\n")
     (folder / "src" / ".env").write_text(f"TOKEN={CANARY}-src-env\n")
+    (folder / "src" / ".netrc").write_text(f"machine example.com password {CANARY}-src-netrc\n")
     return {
         kind: Project(folder, build, (f"--build-context=wheels={wheels / build}",))
         for kind, build in builds.items()
@@ -221,7 +245,8 @@ def cpu_project(fork: Callable[[], Path]) -> Project:
     pyproject = folder / "pyproject.toml"
     document = tomlkit.parse(pyproject.read_text())
     needs = document["project"]["dependencies"]
-    needs.remove(next(need for need in needs if need.startswith("torchvision")))
+    for need in [need for need in needs if need.startswith(("torchvision", "torchaudio"))]:
+        needs.remove(need)
     pyproject.write_text(tomlkit.dumps(document))
     project = Project(
         folder,
@@ -252,8 +277,9 @@ def docker_run(engine: docker.DockerClient) -> Callable[..., subprocess.Complete
     """Return a function that runs a command in a new container, as `docker run --rm` does."""
 
     def run(image: Image, *command: str, options: tuple = ()) -> subprocess.CompletedProcess:
+        options = (*WITHOUT_GPU, f"--label={LABEL}", *options)
         return subprocess.run(
-            ["docker", "run", "--rm", f"--label={LABEL}", *options, image.tag, *command],
+            ["docker", "run", "--rm", *options, image.tag, *command],
             capture_output=True,
             text=True,
             timeout=300,
@@ -288,10 +314,15 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
         found = {}
         for case in ElementTree.parse(junit).iter("testcase"):
             assert case.find("error") is None, done.stdout
+            assert case.find("skipped") is None, done.stdout
             failure = case.find("failure")
             lines = "" if failure is None else f"{failure.get('message')}\n{failure.text}"
             lines = [line for line in lines.splitlines() if line.startswith("E  ")]
-            found[case.get("name")] = "\n".join(line.removeprefix("E ").strip() for line in lines)
+            # The test as a path from the contract's folder, and what it was called with.
+            path = case.get("classname").partition(".contract.")[2].replace(".", "/")
+            found[f"{path}.py::{case.get('name')}"] = "\n".join(
+                line.removeprefix("E ").strip() for line in lines
+            )
         return found
 
     return against

@@ -1,15 +1,21 @@
 """What the tests about images have in common: names, and the things that fixtures hand out."""
 
 import os
+import re
 import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import build as build_script
 
 TOP = Path(__file__).resolve().parent.parent.parent
-LABEL = f"torchcrate-test={os.getpid()}"
-REPOSITORY = f"torchcrate-test-{os.getpid()}"  # of the tags of the tests' images
+# Of this session: by it the containers and images are known that the tests made.
+SESSION = os.environ.get("TEST_SESSION") or uuid.uuid4().hex[:12]
+LABEL = f"torchcrate-test={SESSION}"
+REPOSITORY = f"torchcrate-test-{SESSION}"  # of the tags of the tests' images
+# Where NVIDIA's is Docker's default runtime it would hand the GPUs to each container.
+WITHOUT_GPU = ("--env=NVIDIA_VISIBLE_DEVICES=void",)
 # What the builds are handed as a secret, in each place with other words behind it.
 CANARY = "torchcrate-canary"
 
@@ -73,9 +79,9 @@ class Result:
 def cached() -> set[str]:
     """Return the records in the engine's build cache."""
     builder = build_script.builder(dict(os.environ))
-    command = ["docker", "buildx", "du", f"--builder={builder}", "--format={{.ID}}"]
+    command = ["docker", "buildx", "du", f"--builder={builder}", "--verbose"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {line.strip() for line in listed.stdout.splitlines()}
+    return set(re.findall(r"^ID:\s+(\S+)", listed.stdout, re.MULTILINE))
 
 
 def uncache(records: set[str]) -> None:

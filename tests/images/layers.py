@@ -110,14 +110,17 @@ def read(tag: str, canary: bytes) -> Contents:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as save:
         with tarfile.open(fileobj=save.stdout, mode="r|") as outer:
             for member in outer:
-                stream = outer.extractfile(member)
-                if stream is None:
+                # Docker 25 and newer write blobs, older ones json files and layer.tar.
+                if not member.isreg() or not re.search(r"^blobs/|json$|/layer\.tar$", member.name):
                     continue
+                stream = outer.extractfile(member)
                 head = stream.read(1)
                 if head in (b"{", b"["):
                     texts[member.name] = head + stream.read()
                     if canary in texts[member.name]:
                         canaries.append(f"the image's {member.name}")
+                elif head == b"\x28":
+                    raise ValueError(f"{tag} has a layer packed with zstd, which is not read here")
                 elif head and member.name not in known:
                     known[member.name] = read_once(member.name, Rest(head, stream), canary)
         if save.wait():

@@ -1,7 +1,7 @@
 """The report on the image's contract: what was promised, what was seen, in which image.
 
-For people it is reports/contract.md, a table for each file of tests; for machines pytest's own
-`--junit-xml` has the same as properties of each test case.
+For machines it is what pytest's own `--junit-xml` writes, with properties of each test case; for
+people it is contract.md beside that file, a table for each file of tests.
 """
 
 import inspect
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-FILE = Path("reports/contract.md")
-WORDS = {"passed": "✓", "failed": "**failed**", "skipped": "skipped"}
+CONTRACT = Path(__file__).resolve().parent / "contract"
+WORDS = {"passed": "✓", "failed": "**failed**", "error": "**failed**", "skipped": "skipped"}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Add to a test's report what it promises and of which image."""
     report = yield
-    if report.when == "setup" and "contract" in item.path.parts:
+    if report.when == "setup" and CONTRACT in item.path.parents:
         promise = inspect.getdoc(item.function)
         if not promise:
             raise pytest.UsageError(f"{item.nodeid} promises nothing: give it a docstring.")
@@ -50,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 promises.setdefault(key, []).append((facts, outcome))
             elif "mutation" in facts:
                 broken.append(facts | {"outcome": outcome})
-    if (not promises and not broken) or config.getoption("--image"):
+    if not config.option.xmlpath or not (promises or broken):
         return
     lines = ["# The image's contract", ""]
     title = ""
@@ -80,10 +80,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for facts in broken:
             row = [facts.get(name, "") for name in ("mutation", "noticed", "words")]
             lines.append(f"| {' | '.join(map(cell, row))} | {WORDS[facts['outcome']]} |")
-    target = config.rootpath / FILE
-    target.parent.mkdir(exist_ok=True)
-    target.write_text("\n".join(lines) + "\n")
-    terminalreporter.write_line(f"What was promised and what was seen: {FILE}")
+    file = Path(config.option.xmlpath).with_name("contract.md")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("\n".join(lines) + "\n")
+    terminalreporter.write_line(f"What was promised and what was seen: {file}")
 
 
 def cell(text: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from images import TOP, cached
 
+SESSION = f"stopped-{os.getpid()}"
 CONTRACT = TOP / "tests" / "images" / "contract"
 
 
@@ -25,9 +26,10 @@ def test_stopping_the_tests(docker_build, engine, number, tmp_path):
             cwd=TOP,
             stdout=log,
             stderr=log,
+            env={**os.environ, "TEST_SESSION": SESSION},
             start_new_session=True,
         )
-    label = {"label": f"torchcrate-test={tests.pid}"}
+    label = {"label": f"torchcrate-test={SESSION}"}
     try:
         deadline = time.monotonic() + 120
         while not (

@@ -18,11 +18,13 @@ from pathlib import Path
 import docker
 import pytest
 import testinfra
+from packaging.markers import Marker
 
 import build as build_script
 import layers
 import split_locks
-from images import CANARY, LABEL, REPOSITORY, TOP, Image, Project, Result
+import wheelhouse
+from images import CANARY, LABEL, REPOSITORY, TOP, WITHOUT_GPU, Image, Project, Result
 
 HERE = Path(__file__).resolve().parent
 # The stages that keep the promises of each folder.
@@ -175,6 +177,7 @@ def inside(
                 detach=True,
                 init=True,
                 labels=dict([LABEL.split("=")]),
+                environment=[option.removeprefix("--env=") for option in WITHOUT_GPU],
             )
         return testinfra.get_host(f"docker://{containers[user].id}")
 
@@ -190,6 +193,19 @@ def host(inside: Callable[..., testinfra.host.Host]) -> testinfra.host.Host:
 
 
 @pytest.fixture(scope="session")
-def torch_lock(image: Image) -> dict[str, str]:
-    """Return {name: version} of the torch lock that the image's build names."""
-    return split_locks.pins((image.project / f"locks/torch.{image.build}.txt").read_text())
+def machine(image: Image, engine: docker.DockerClient) -> str:
+    """Return the image's machine, as Python calls it."""
+    names = {"amd64": "x86_64", "arm64": "aarch64"}
+    return names[engine.images.get(image.tag).attrs["Architecture"]]
+
+
+@pytest.fixture(scope="session")
+def torch_lock(image: Image, machine: str) -> dict[str, str]:
+    """Return {name: version} of the torch lock that the image's build names, for its machine."""
+    text = (image.project / f"locks/torch.{image.build}.txt").read_text()
+    found = {}
+    for pin in wheelhouse.BLOCK.finditer(text):
+        marker = pin["marker"].strip(" ;")
+        if not marker or Marker(marker).evaluate({"platform_machine": machine}):
+            found[split_locks.normalize(pin["name"])] = pin["version"]
+    return found

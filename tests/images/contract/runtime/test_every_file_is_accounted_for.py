@@ -11,10 +11,11 @@ SITE = "app/.venv/lib/python3.11/site-packages"
 STATE = re.compile(
     r"usr/lib/python3[^/]*/(.+/)?__pycache__/[^/]+\.pyc"
     r"|var/lib/(dpkg|python|systemd|ucf)/.+|var/cache/debconf/.+\.dat"
-    r"|etc/(inputrc|localtime|timezone|ld\.so\.cache|ca-certificates\.conf)"
-    r"|etc/(alternatives|ssl/certs)/.+|usr/bin/python3?"
+    r"|etc/(inputrc|localtime|mailcap|timezone|ld\.so\.cache|ca-certificates\.conf)"
+    r"|etc/(alternatives|ssl/certs)/.+|usr/bin/python3?(\.distrib)?"
     r"|etc/profile\.d/venv\.sh"
     r"|etc/apt/(sources\.list\.d|preferences\.d|keyrings)/deadsnakes(\.\w+)?"
+    r"|etc/apt/sources\.list(\.d/[^/]+\.(list|sources))?"  # APT_MIRROR
 )
 # What `python -m venv` and the base stage put into an environment without packages.
 EMPTY_VENV = re.compile(
@@ -29,16 +30,19 @@ def merged(path):
 
 
 def packages(status):
-    """Return {name: names that it depends on} of dpkg's status file; alternatives count all."""
-    found = {}
+    """Return {name: names that it depends on} of dpkg's status file, and {name: its providers}.
+
+    All alternatives of a dependency count.
+    """
+    found, providers = {}, {}
     for block in status.split("\n\n"):
         fields = dict(re.findall(r"^([\w-]+): (.*)$", block, re.MULTILINE))
         if fields.get("Status") == "install ok installed":
             needs = ",".join([fields.get("Depends", ""), fields.get("Pre-Depends", "")])
             found[fields["Package"]] = set(re.findall(r"(?:^|[,|])\s*([\w.+-]+)", needs))
             for provided in re.findall(r"(?:^|,)\s*([\w.+-]+)", fields.get("Provides", "")):
-                found.setdefault(provided, set()).add(fields["Package"])
-    return found
+                providers.setdefault(provided, set()).add(fields["Package"])
+    return found, providers
 
 
 def installed(contents):
@@ -57,14 +61,15 @@ def installed(contents):
 def test_packages_of_apt(contents, seen):
     """apt brought Python 3.11, certificates and time zones, what those need, and no more."""
     status = "var/lib/dpkg/status"
-    here, before = packages(contents.files()[status].text), contents.base_files()[status].text
+    here, providers = packages(contents.files()[status].text)
+    before, _ = packages(contents.base_files()[status].text)
     queue, needed = ["python3.11", "ca-certificates", "tzdata"], set()
     while queue:
         name = queue.pop()
-        if name in here and name not in needed:
+        if name not in needed:
             needed.add(name)
-            queue += here[name]
-    added = here.keys() - packages(before).keys()
+            queue += here.get(name, set()) | providers.get(name, set())
+    added = here.keys() - before.keys()
     assert added <= needed, f"nothing needs {sorted(added - needed)}"
     seen(f"{len(added)} packages")
 
@@ -81,7 +86,13 @@ def test_files_of_the_system(contents, seen):
     base = contents.base_files()
     added = [p for p, e in files.items() if base.get(p) != e and not e.is_folder]
     outside = [path for path in added if not path.startswith("app/")]
-    strange = [p for p in outside if merged(p) not in owned and not STATE.fullmatch(p)]
+    strange = [
+        path
+        for path in outside
+        if merged(path) not in owned
+        and not STATE.fullmatch(path)
+        and not files[path].target.startswith("/etc/alternatives/")
+    ]
     assert not strange, f"nobody accounts for {strange[:5]}"
     seen(f"{len(outside)} files")
 
@@ -126,7 +137,9 @@ def test_files_of_the_code(contents, image, seen):
     expected = {
         f"app/src/{file.relative_to(source)}": hashlib.sha256(file.read_bytes()).hexdigest()
         for file in source.rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".env")
+        if file.is_file()
+        and "__pycache__" not in file.parts
+        and not file.name.startswith((".env", ".netrc"))
     }
     different = {p for p in found.keys() | expected.keys() if found.get(p) != expected.get(p)}
     assert not different, f"not as in src: {sorted(different)[:5]}"

@@ -31,7 +31,8 @@ def test_version(labels, image, seen):
 def test_revision(labels, image, seen):
     """The revision is the commit."""
     revision = labels.get(f"{PREFIX}revision", "none")
-    assert revision.removesuffix("-dirty") == git(image, "rev-parse", "HEAD")
+    head = git(image, "rev-parse", "HEAD")
+    assert revision.removesuffix("-dirty") == head, f"the image is of commit {revision}, not {head}"
     seen(revision)
 
 
@@ -43,8 +44,11 @@ def test_source(labels, image, seen):
     seen(source or "git has no origin")
 
 
-def test_base(labels, seen):
+def test_base(labels, request, seen):
     """The base image's name is there, and its own labels do not shine through."""
-    assert labels.get(f"{PREFIX}base.name"), "no base image is named"
+    name = labels.get(f"{PREFIX}base.name")
+    assert name, "no base image is named"
+    if not request.config.getoption("--image"):
+        assert name == request.getfixturevalue("base_image")
     assert not labels.get(f"{PREFIX}ref.name")
     seen(labels[f"{PREFIX}base.name"])

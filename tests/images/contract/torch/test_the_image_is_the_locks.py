@@ -14,7 +14,6 @@ print(json.dumps([[d.metadata["Name"], d.version] for d in m.distributions(path=
 """
 PLATFORM = {
     "python_version": "3.11",
-    "python_full_version": "3.11.9",
     "sys_platform": "linux",
     "platform_system": "Linux",
     "os_name": "posix",
@@ -24,7 +23,7 @@ PLATFORM = {
 }
 
 
-def of_poetry(project, machine, groups):
+def of_poetry(project, platform, groups):
     """Return {name: version} that poetry.lock has for an image, without the torch family."""
     lock = tomllib.loads((project / "poetry.lock").read_text())
     family = split_locks.family(lock)
@@ -33,21 +32,21 @@ def of_poetry(project, machine, groups):
         markers = package.get("markers", "")
         for group in groups & set(package["groups"]):
             marker = markers.get(group, "") if isinstance(markers, dict) else markers
-            applies = not marker or Marker(marker).evaluate(
-                {**PLATFORM, "platform_machine": machine}
-            )
+            applies = not marker or Marker(marker).evaluate(platform)
             if package["name"] not in family and applies:
                 found[split_locks.normalize(package["name"])] = package["version"]
     return found
 
 
-def test_installed_packages(host, image, torch_lock, seen):
+def test_installed_packages(host, image, machine, torch_lock, seen):
     """The installed packages are poetry.lock's (in dev with its dev group) and the torch lock's."""
     installed = json.loads(host.check_output("python -c %s", INSTALLED))
     found = {split_locks.normalize(name): version for name, version in installed}
     assert len(found) == len(installed), "a package is there twice"
     groups = {"main", "dev"} if image.stage == "dev" else {"main"}
-    locked = of_poetry(image.project, host.check_output("uname -m"), groups) | torch_lock
+    release = host.check_output("python -c 'import platform; print(platform.python_version())'")
+    platform = {**PLATFORM, "platform_machine": machine, "python_full_version": release}
+    locked = of_poetry(image.project, platform, groups) | torch_lock
     wrong = {
         name: f"installed {found.get(name)}, locked {locked.get(name)}"
         for name in found.keys() | locked.keys()

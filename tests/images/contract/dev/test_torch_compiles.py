@@ -1,0 +1,16 @@
+"""What needs a compiler works in `dev`, which has one."""
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+
+def test_torch_compile_works(image, docker_run, seen):
+    """torch.compile finds its compiler and headers."""
+    code = (
+        "import torch; f = torch.compile(lambda x: torch.sin(x) ** 2 + torch.cos(x) ** 2); "
+        "print(f(torch.arange(8.)).round().tolist())"
+    )
+    done = docker_run(image, "python", "-c", code)
+    assert done.stdout == f"{[1.0] * 8}\n", done.stderr
+    seen("sin² + cos² is 1")
