@@ -123,8 +123,18 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="session")
+def fork_cache() -> set[str]:
+    """Return the records that forks leave in the build cache; `docker_build` adds them."""
+    return set()
+
+
+@pytest.fixture(scope="session")
 def docker_build(
-    base_image: str, index_url: str, secrets: list[str], engine: docker.DockerClient
+    base_image: str,
+    index_url: str,
+    secrets: list[str],
+    engine: docker.DockerClient,
+    fork_cache: set[str],
 ) -> Iterator[Callable[..., Result]]:
     """Return a function that runs a plain `docker buildx build` in a folder.
 
@@ -133,7 +143,6 @@ def docker_build(
     in the build cache is removed; what its own builds left is what the next `make run` needs.
     """
     own: set[str] = set()
-    forks: set[str] = set()
 
     def run(folder: Path, *arguments: str) -> Result:
         before = cached()
@@ -156,13 +165,13 @@ def docker_build(
             stderr=subprocess.STDOUT,
             text=True,
         )
-        made = own if folder == TOP else forks
+        made = own if folder == TOP else fork_cache
         made |= cached() - before
         return Result(done.returncode, done.stdout)
 
     yield run
     engine.images.prune(filters={"dangling": True, "label": LABEL})
-    uncache(forks - own)
+    uncache(fork_cache - own)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ def test_stopping_the_tests(docker_build, engine, number, tmp_path):
             stderr=log,
             env={**os.environ, "TEST_SESSION": SESSION},
             start_new_session=True,
+            # A shell that starts tests in the background has them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     label = {"label": f"torchcrate-test={SESSION}"}
     try:

@@ -13,7 +13,7 @@ import pytest
 
 import build as build_script
 import mutations
-from images import REPOSITORY, Image, Project
+from images import REPOSITORY, Image, Project, uncache
 
 pytestmark = pytest.mark.mutation
 TABLE = [(stage, mutation) for stage, found in mutations.STAGES.items() for mutation in found]
@@ -50,10 +50,10 @@ def chosen(request):
     return [item for item in items if "mutation" in item.callspec.params]
 
 
-@pytest.fixture(scope="session")
-def broken(request, projects, build_image, hold, engine, tmp_path_factory):
+@pytest.fixture(scope="module")
+def broken(request, projects, build_image, hold, engine, fork_cache, tmp_path_factory):
     """Return {(stage, what is broken): a future of {test: what failed it}}, two at a time."""
-    parent = tmp_path_factory.mktemp("broken")
+    parent, before = tmp_path_factory.mktemp("broken"), set(fork_cache)
 
     def run(number: int, stage: str, mutation: mutations.Mutation) -> dict[str, str]:
         project, folder = projects[mutation.real], parent / str(number)
@@ -74,6 +74,7 @@ def broken(request, projects, build_image, hold, engine, tmp_path_factory):
             for number, each in enumerate(parameters)
         }
         pool.shutdown(cancel_futures=True)  # after Ctrl-C
+    uncache(fork_cache - before)  # gigabytes, all in all
 
 
 @pytest.mark.parametrize("stage", mutations.STAGES)
