@@ -47,6 +47,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 key = (facts["stage"], facts["file"], facts["promise"])
                 if outcome == "skipped":
                     facts["seen"] = report.longrepr[2].removeprefix("Skipped: ")
+                elif outcome != "passed":
+                    crash = getattr(report.longrepr, "reprcrash", None)
+                    facts["seen"] = crash.message.partition("\n")[0] if crash else "an error"
                 promises.setdefault(key, []).append((facts, outcome))
             elif "mutation" in facts:
                 broken.append(facts | {"outcome": outcome})
@@ -63,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             seen = images.setdefault(str(facts.get("seen", "")), [])
             seen.append(facts["image"])
         what = "<br>".join(
-            f"{seen} ({', '.join(dict.fromkeys(names))})" for seen, names in images.items()
+            f"{seen} ({', '.join(dict.fromkeys(names))})".strip() for seen, names in images.items()
         )
         outcomes = ", ".join(
             f"{sum(o == outcome for _, o in results)} {word}"
