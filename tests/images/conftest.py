@@ -1,8 +1,8 @@
 """Fixtures: the engine, the images that the tests look into, and that all of it is gone afterwards.
 
 Where no engine answers, scripts/engine.py brings one, just as `make run` does. Each image is built
-once for all tests. Containers and images that the tests make carry a label with the number of this
-process, by which the last of the fixtures finds and removes them, after Ctrl-C too.
+once for all tests. Containers and images that the tests make carry the label of this session, by
+which the fixture `engine` finds and removes them in the end, after Ctrl-C too.
 """
 
 import os
