@@ -85,10 +85,10 @@ Dockerfile.cpu: Dockerfile Makefile
 .tools/tests/done: .tools/done poetry.lock
 	@echo "Setting up the tests' environment in .tools/tests"
 	@$(tools) uv venv --quiet --clear --python 3.11 .tools/tests
-	@$(tools) VIRTUAL_ENV="$$PWD/.tools/tests" poetry install --quiet --only dev --no-root
+	@$(tools) VIRTUAL_ENV="$$PWD/.tools/tests" poetry install --quiet --only image --no-root
 	@touch $@
 
-pytest = INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m pytest --junit-xml=reports/junit.xml
+pytest = INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m pytest -c tests/images/pytest.ini --rootdir=. --junit-xml=reports/junit.xml
 
 # How the recipes above find Poetry and uv, and the index that this machine uses. VIRTUAL_ENV keeps
 # Poetry from making an environment of its own just to write a lock.

@@ -37,6 +37,12 @@ def default_gpu_build() -> str:
     return re.search(r"^ARG TORCH_BUILD=(\S+)$", (TOP / "Dockerfile").read_text(), re.M).group(1)
 
 
+def image_name() -> str:
+    """Return the images' name: IMAGE, or what the bake file has."""
+    text = (TOP / "docker-bake.hcl").read_text()
+    return os.environ.get("IMAGE") or re.search(r'"IMAGE" { default = "(.+)" }', text).group(1)
+
+
 def version() -> str:
     """Return the project's version."""
     # A Mac's own Python has no tomllib.
@@ -108,7 +114,7 @@ def builder(environment: engine.Environment) -> str:
 def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     """Build the runtime or dev image of a torch build and return its tag."""
     kind = "cpu" if torch_build == "cpu" else "gpu"
-    image = os.environ.get("IMAGE") or "torchcrate"
+    image = image_name()
     tag = f"{image}:{torch_build}" + ("-dev" if dev else "")
     check_disk(environment, kind, tag)
     settings = {"IMAGE": image, "INDEX_URL": host.index_url(), "VERSION": version()}

@@ -26,6 +26,7 @@ import host as host_script
 import wheelhouse
 from images import (
     CANARY,
+    CONFIG,
     LABEL,
     REPOSITORY,
     TOP,
@@ -38,6 +39,7 @@ from images import (
 )
 
 # Hooks, which pytest finds here.
+from options import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 from report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 
 
@@ -313,7 +315,17 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
         options += [] if real else ["--stub"]
         paths = [str(TOP / "tests" / "images" / "contract" / test) for test in tests]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *paths],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *CONFIG,
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                *options,
+                *paths,
+            ],
             cwd=TOP,
             env=environment,
             capture_output=True,

@@ -10,14 +10,16 @@ from pathlib import Path
 import build as build_script
 
 TOP = Path(__file__).resolve().parent.parent.parent
+# For pytest: these tests have their settings to themselves, whatever pyproject.toml says of others.
+CONFIG = ("-c", "tests/images/pytest.ini", "--rootdir=.")
 # Of this session: by it the containers and images are known that the tests made.
 SESSION = os.environ.get("TEST_SESSION") or uuid.uuid4().hex[:12]
-LABEL = f"torchcrate-test={SESSION}"
-REPOSITORY = f"torchcrate-test-{SESSION}"  # of the tags of the tests' images
+LABEL = f"image-test={SESSION}"
+REPOSITORY = f"image-test-{SESSION}"  # of the tags of the tests' images
 # Where NVIDIA's is Docker's default runtime it would hand the GPUs to each container.
 WITHOUT_GPU = ("--env=NVIDIA_VISIBLE_DEVICES=void",)
 # What the builds are handed as a secret, in each place with other words behind it.
-CANARY = "torchcrate-canary"
+CANARY = "image-canary"
 
 # Where users run images: the options of `docker run`.
 PLACES = {

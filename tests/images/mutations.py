@@ -4,63 +4,16 @@ An edit is what somebody might do to the Dockerfile, to one of its scripts or to
 are made in the last stage that shows the fault, so that the stages below come from the cache.
 """
 
+import importlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import build
+from edits import Mutation, as_root, at_end, replace
 
-TOP = Path(__file__).resolve().parent.parent.parent
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent.parent
 SITE = "/app/.venv/lib/python3.11/site-packages"
-
-Edit = Callable[[Path, str], None]  # of a folder's files, and which Dockerfile is meant
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """What is broken, the test that must fail, and a part of what it must say then."""
-
-    broken: str
-    noticed: str
-    says: str
-    edits: tuple[Edit, ...] = ()
-    real: bool = False  # with the real torch for the CPU, not a stub
-    after: str = ""  # what is done to the project, in its folder, once the image is built
-
-
-def replace(file: str, old: str, new: str = "") -> tuple[Edit, ...]:
-    """Return the edit that replaces text in a file; `Dockerfile` means the one that is built."""
-
-    def edit(folder: Path, dockerfile: str) -> None:
-        path = folder / (dockerfile if file == "Dockerfile" else file)
-        text = path.read_text()
-        assert text.count(old), f"{file} has no {old!r}"
-        path.write_text(text.replace(old, new, 1))
-
-    return (edit,)
-
-
-def at_end(stage: str, *lines: str) -> tuple[Edit, ...]:
-    """Return the edit that adds lines to the end of a stage of the Dockerfile."""
-
-    def edit(folder: Path, dockerfile: str) -> None:
-        path = folder / dockerfile
-        before, header, rest = path.read_text().partition(f"# ---- {stage}:")
-        assert header, f"{dockerfile} has no stage {stage}"
-        content, end, after = rest.partition("\n\n\n")
-        path.write_text(
-            "\n".join([before + header + content.rstrip(), *lines]) + end + after + "\n"
-        )
-
-    return (edit,)
-
-
-def as_root(*lines: str) -> tuple[Edit, ...]:
-    """Return the edit that adds lines to the end of `runtime`, for root to run."""
-    return at_end("runtime", "USER root", *lines, "USER 10001:10001")
-
-
 # Some package of the GPU image that belongs to torch.
 LOCK = (TOP / f"locks/torch.{build.default_gpu_build()}.txt").read_text()
 CUDA_PACKAGE = re.search(r"^(nvidia-[\w-]+)==", LOCK, re.MULTILINE).group(1)
@@ -80,7 +33,6 @@ WHOLE = "base/test_python_is_whole.py::"
 POETRY = "dev/test_poetry_uses_the_venv.py::"
 DONE = "dev/test_the_lock_leaves_nothing_to_do.py::"
 COMPILES = "dev/test_torch_compiles.py::"
-IN_DEV = "dev/test_the_sample_in_dev.py::"
 BUILD = "torch/test_torch_is_the_build.py::"
 COMPUTES = "torch/test_torch_computes.py::"
 LOCKS = "torch/test_the_image_is_the_locks.py::"
@@ -90,7 +42,6 @@ RIGHTS = "runtime/test_it_needs_no_rights.py::"
 RUNS = "runtime/test_it_runs_where_users_run_it.py::"
 SECRETS = "runtime/test_no_secret_stays.py::"
 LABELS = "runtime/test_it_says_what_it_is.py::"
-SAMPLE = "runtime/test_the_sample_trains.py::"
 
 BASE = [
     Mutation(
@@ -443,7 +394,7 @@ RUNTIME = [
     Mutation(
         "the tests are copied",
         f"{SLIM}test_none_of",
-        "the repository's tests: ['app/tests/conftest.py'",
+        "the repository's tests: ['app/tests/",
         at_end("runtime", "COPY tests /app/tests"),
     ),
     Mutation(
@@ -575,6 +526,13 @@ RUNTIME = [
         "- https://example.com/other.git",
         after="git remote set-url origin https://me:secret@example.com/other.git",
     ),
+    Mutation(
+        "torch cannot write its cache",
+        f"{RUNS}test_caches",
+        "Permission denied: '/app/torch'",
+        at_end("runtime", "ENV TORCH_HOME=/app/torch"),
+        real=True,
+    ),
 ]
 
 # Where the project depends on torchvision.
@@ -590,57 +548,9 @@ TORCHVISION = [
 if "\ntorchvision==" in LOCK:
     TORCH += TORCHVISION
 
-# Of the sample: these go when it goes.
-SAMPLE_IN_DEV = [
-    Mutation(
-        "the sample is wrong",
-        f"{IN_DEV}test_the_samples_tests_pass",
-        "test_shape_and_range",
-        replace("src/torchcrate/data.py", "MAXIMUM = 16", "MAXIMUM = 8"),
-        real=True,
-    ),
-]
+STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
 
-SAMPLE_IN_RUNTIME = [
-    Mutation(
-        "matplotlib cannot write its cache",
-        f"{RUNS}test_caches",
-        "mkdir -p failed for path /app/matplotlib",
-        at_end("runtime", "ENV MPLCONFIGDIR=/app/matplotlib"),
-        real=True,
-    ),
-    Mutation(
-        "the sample does not learn",
-        f"{SAMPLE}test_it_trains",
-        ">= 96",
-        replace("src/torchcrate/train.py", "lr=2e-3", "lr=0.0"),
-        real=True,
-    ),
-    Mutation(
-        "signals are ignored",
-        f"{SAMPLE}test_stopping_leaves_a_checkpoint_to_go_on_from",
-        "it took 20 s",
-        replace("src/torchcrate/train.py", "received.append(number)", "pass"),
-        real=True,
-    ),
-    Mutation(
-        "the doctor always fails",
-        f"{SAMPLE}test_the_doctor_exits_as_it_finds",
-        "(1, []) == (0, [])",
-        replace("src/torchcrate/doctor.py", "return bool(problems)", "return 1"),
-        real=True,
-    ),
-    Mutation(
-        "shared memory is not looked at",
-        f"{SAMPLE}test_too_little_shared_memory_gives_advice",
-        "unable to allocate shared memory",
-        replace("src/torchcrate/data.py", "if needed > free:", "if False:"),
-        real=True,
-    ),
-]
-
-STAGES = {
-    "base": BASE,
-    "dev": DEV + SAMPLE_IN_DEV,
-    "runtime": TORCH + RUNTIME + SAMPLE_IN_RUNTIME,
-}
+# Those of the sample are in a file of their own, to go when the sample goes.
+for file in sorted(HERE.glob("*_mutations.py")):
+    for stage, more in importlib.import_module(file.stem).STAGES.items():
+        STAGES[stage] += more

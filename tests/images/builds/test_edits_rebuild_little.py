@@ -48,7 +48,7 @@ def test_code(layers, restored):
 def test_settings_that_install_nothing(layers, restored):
     before = layers()
     pyproject = restored / "pyproject.toml"
-    pyproject.write_text(pyproject.read_text() + "\n[tool.torchcrate-test]\nan = 'edit'\n")
+    pyproject.write_text(pyproject.read_text() + "\n[tool.image-test]\nan = 'edit'\n")
     assert layers() == before
 
 

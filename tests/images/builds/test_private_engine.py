@@ -50,26 +50,24 @@ def test_starting_it_twice_is_starting_it_once(folder):
 
 
 def test_it_recovers_from_being_killed(folder, engine, base_image):
-    engine.containers.run(base_image, ["sleep", "1000"], detach=True, name="torchcrate-test-killed")
+    engine.containers.run(base_image, ["sleep", "1000"], detach=True, name="image-test-killed")
     images = {image.id for image in engine.images.list()}
     os.kill(int((folder / "dockerd.pid").read_text()), signal.SIGKILL)
     time.sleep(1)
     environment = engine_script.up()
     assert engine_script.version(environment)
     assert {image.id for image in engine.images.list()} == images
-    container = engine.containers.get("torchcrate-test-killed")
+    container = engine.containers.get("image-test-killed")
     assert container.status == "exited"
     container.remove()
 
 
 def test_stopping_leaves_nothing_running_or_mounted(folder, engine, base_image):
-    engine.containers.run(
-        base_image, ["sleep", "1000"], detach=True, name="torchcrate-test-stopped"
-    )
+    engine.containers.run(base_image, ["sleep", "1000"], detach=True, name="image-test-stopped")
     engine_script.stop(folder)
     try:
         assert processes(folder) == []
         assert mounts(folder) == []
     finally:
         engine_script.up()
-        engine.containers.get("torchcrate-test-stopped").remove(force=True)
+        engine.containers.get("image-test-stopped").remove(force=True)

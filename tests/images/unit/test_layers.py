@@ -7,7 +7,7 @@ import pytest
 
 import layers
 
-CANARY = b"torchcrate-canary"
+CANARY = b"image-canary"
 
 
 def tar(files):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).resolve().parent.parent.parent
+TOP = Path(__file__).resolve().parents[3]
 
 
 def test_dockerfile_cpu_is_made_from_dockerfile(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import split_locks
 from split_locks import LockError
 
-TOP = Path(__file__).resolve().parent.parent.parent
+TOP = Path(__file__).resolve().parents[3]
 LOCKS = sorted((TOP / "locks").glob("torch.*.txt"))
 
 

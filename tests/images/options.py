@@ -1,15 +1,10 @@
-"""Options, markers and the order of the tests.
+"""Options, markers and the order of the tests."""
 
-The sample's tests need torch, so they run inside the `dev` image and not on the host.
-"""
-
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
-collect_ignore = [] if importlib.util.find_spec("torch") else ["sample"]
 
 # What takes seconds comes first. The last one but one stops and kills the private engine.
 ORDER = ("unit", "stub", "build", "mutation", "engine", "real")
@@ -21,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--image", help="hold it against this image instead of building any")
     group.addoption("--build", default="cpu", help="the torch build it should have (default: cpu)")
     group.addoption("--stage", default="runtime", choices=("base", "runtime", "dev"))
-    group.addoption("--project", type=Path, default=HERE.parent, help="where its locks are")
+    group.addoption("--project", type=Path, default=HERE.parent.parent, help="where its locks are")
     group.addoption("--stub", action="store_true", help="its torch is a stub, which cannot compute")
 
 

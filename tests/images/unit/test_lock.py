@@ -9,7 +9,7 @@ import lock
 import split_locks
 from split_locks import LockError
 
-TOP = Path(__file__).resolve().parent.parent.parent
+TOP = Path(__file__).resolve().parents[3]
 DIGEST = "a" * 64
 
 
