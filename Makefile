@@ -6,8 +6,11 @@ SHELL := bash
 
 PYTHON ?= python3
 # The choices that `make NAME=value` hands on to the scripts.
-export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR PPA_URL WHEELS NETRC
-export POETRY_INSTALLER POETRY_INSTALLER_URL
+export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR PPA_URL WHEELS
+export DEPENDENCY_GROUPS DEV_GROUPS EXTRAS POETRY_INSTALLER POETRY_INSTALLER_URL
+ifdef NETRC  # empty, it would hide ~/.netrc
+export NETRC
+endif
 
 .PHONY: help
 help: ## list the targets
@@ -44,13 +47,26 @@ check: .tools/tests/done ## hold the contract against an image: IMAGE=name:tag B
 	    $(if $(BUILD),--build=$(BUILD)) $(if $(STAGE),--stage=$(STAGE)) $(PYTEST_ARGS)
 
 .PHONY: add
-add: .tools/done ## add a dependency to pyproject.toml and the locks: NAME='lightning>=2.5'
-	@$(tools) poetry add --lock $(NAME)
+add: .tools/done ## add a dependency to pyproject.toml and poetry.lock: NAME='lightning>=2.5'
+	@$(tools) poetry add --lock $(or $(NAME),$(error name what to add: make add NAME=lightning))
+	@$(tools) .tools/poetry/bin/python scripts/lock.py --paths
+
+.PHONY: remove
+remove: .tools/done ## take a dependency out of pyproject.toml and poetry.lock: NAME=lightning
+	@$(tools) poetry remove --lock $(or $(NAME),$(error name what to remove: make remove NAME=lightning))
 
 .PHONY: lock
 lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch build
 	@$(tools) .tools/poetry/bin/python scripts/lock.py \
 	    $(if $(BUILD),--build $(BUILD)) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(DIGESTS),--digests $(DIGESTS))
+
+.PHONY: lock-check
+lock-check: .tools/done ## do the locks, the Dockerfiles, the bake file and the workflow agree?
+	@$(tools) .tools/poetry/bin/python scripts/lock_check.py
+
+.PHONY: venv
+venv: .tools/done ## the image's environment as a local .venv, from the same locks: [BUILD=cpu]
+	@$(tools) .tools/poetry/bin/python scripts/venv.py
 
 .PHONY: lint
 lint: .tools/tests/done ## pre-commit on all files
@@ -91,8 +107,9 @@ Dockerfile.cpu: Dockerfile Makefile
 pytest = INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m pytest -c tests/images/pytest.ini --rootdir=. --junit-xml=reports/junit.xml
 
 # How the recipes above find Poetry and uv, and the index that this machine uses. VIRTUAL_ENV keeps
-# Poetry from making an environment of its own just to write a lock.
+# Poetry from making an environment of its own just to write a lock; git itself, unlike the client
+# that Poetry has built in, minds ~/.netrc and the system's certificates.
 tools = index=$$($(PYTHON) scripts/host.py) && \
     PATH="$$PWD/.tools/bin:$$PWD/.tools/poetry/bin:$$PATH" PYTHONPATH="$$PWD/docker/locks" \
     UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_NATIVE_TLS=true \
-    VIRTUAL_ENV="$$PWD/.tools/poetry"
+    POETRY_SYSTEM_GIT_CLIENT=true VIRTUAL_ENV="$$PWD/.tools/poetry"

@@ -18,8 +18,10 @@ import tomllib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import tomlkit
+
 import split_locks
-from split_locks import ROOTS, LockError
+from split_locks import PACKAGES, ROOTS, LockError
 
 TOP = Path(__file__).resolve().parent.parent
 # PyTorch's own package index: one folder for each build.
@@ -78,11 +80,11 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
     options = ["--format", "pylock.toml", "--index-strategy", "unsafe-best-match"]
     if wheel_folder:
         local = wheel_versions(wheel_folder, wanted, build)
-        requirements = [f"{name}=={local[name]}" for name in wanted]
+        requirements = [f"{name}==={local[name]}" for name in wanted]
         options += ["--find-links", str(wheel_folder.resolve())]
     elif build == default_build(poetry_lock):
         family = set()  # poetry.lock has this very build: keep its choices
-        requirements = [f"{name}=={version}" for name, version in wanted.items()]
+        requirements = [f"{name}==={version}" for name, version in wanted.items()]
     else:
         requirements = [f"{name}=={version}+{build}" for name, version in wanted.items()]
         options += ["--index", f"{TORCH_INDEX_URL}/{build}"]
@@ -178,7 +180,9 @@ def render(build: str, index: str, family: dict[str, Wheels]) -> str:
             if not all(digests):
                 raise LockError(f"The index names no sha256 digest for {name} {version}.")
             hashes = [f"    --hash=sha256:{digest}" for digest in digests]
-            lines.append(" \\\n".join([f"{name}=={version}{marker}", *hashes]))
+            # A folder of wheels may have 2.13.0 and 2.13.0+cpu, and `==` would take either.
+            pin = "===" if name in ROOTS else "=="
+            lines.append(" \\\n".join([f"{name}{pin}{version}{marker}", *hashes]))
     return "\n".join(lines) + "\n"
 
 
@@ -220,6 +224,48 @@ def lock_tools(source: Path) -> None:
     print(f"locks/{target.name} is up to date")
 
 
+def with_relative_paths(pyproject_text: str, folder: Path) -> str:
+    """Return a pyproject.toml whose path dependencies in packages/ hold on any machine.
+
+    `poetry add ./packages/mine` writes the folder's whole path, as the standard for [project] and
+    [dependency-groups] asks. In Poetry's own tables, which add to those, it may be a relative one.
+    """
+    document = tomlkit.parse(pyproject_text)
+    lists = [(document.get("project", {}).get("dependencies", []), ("dependencies",))]
+    for group, needs in document.get("dependency-groups", {}).items():
+        lists.append((needs, ("group", group, "dependencies")))
+    for needs, tables in lists:
+        for index, need in enumerate(needs):
+            name, _, path = str(need).partition(f" @ {folder.as_uri()}/{PACKAGES}/")
+            if not path:
+                continue
+            needs[index] = name
+            table = document
+            for key in ("tool", "poetry", *tables):
+                table = table.setdefault(key, tomlkit.table(is_super_table=key != "dependencies"))
+            table[name] = tomlkit.inline_table().append("path", f"{PACKAGES}/{unquote(path)}")
+    return tomlkit.dumps(document)
+
+
+def relative_paths() -> bool:
+    """Make the path dependencies in pyproject.toml relative and return whether it has changed."""
+    file = TOP / "pyproject.toml"
+    text = file.read_text()
+    try:
+        relative = with_relative_paths(text, TOP)
+    except tomlkit.exceptions.ParseError:
+        return False  # Poetry says what is wrong
+    if relative != text:
+        replace(file, relative)
+    return relative != text
+
+
+def poetry_lock_command() -> None:
+    """Run `poetry lock`. Raises LockError where it fails."""
+    if subprocess.run(["poetry", "lock"], cwd=TOP, check=False).returncode:
+        raise LockError("poetry.lock was not made (what Poetry says is above).")
+
+
 def replace(file: Path, text: str) -> None:
     """Write a file whole, or leave the one that is there; say what happened."""
     name = file.relative_to(TOP)
@@ -245,6 +291,7 @@ def main() -> None:
     parser.add_argument("--build", help="the torch build to lock (default: all that are there)")
     parser.add_argument("--wheels", type=Path, help="take torch's wheels from this folder")
     parser.add_argument("--digests", type=Path, help="take torch's digests from this TOML file")
+    parser.add_argument("--paths", action="store_true", help="only make path dependencies relative")
     arguments = parser.parse_args()
     errors: list[LockError] = []
     try:
@@ -254,8 +301,12 @@ def main() -> None:
         for file in (arguments.wheels, arguments.digests):
             if file and not file.exists():
                 raise LockError(f"{file} does not exist.")
-        if subprocess.run(["poetry", "lock"], cwd=TOP, check=False).returncode:
-            raise LockError("poetry.lock was not made (what Poetry says is above).")
+        changed = relative_paths()
+        if arguments.paths:
+            if changed:
+                poetry_lock_command()
+            return
+        poetry_lock_command()
         poetry_lock = split_locks.read(TOP / "poetry.lock")
         builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
         for build in sorted({arguments.build} if arguments.build else builds):

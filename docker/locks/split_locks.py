@@ -8,6 +8,9 @@ The *torch family* is torch, torchvision and torchaudio, and of what they need, 
 down, the packages whose name says that they belong to a torch build (triton, CUDA, ROCm) and that
 nothing else in the project needs. Plain packages that torch happens to need (numpy, jinja2 …) are
 not family: they are the same for every build, and adding one must not change torch's layer.
+
+Two dependency groups have a meaning here: what `torch-extensions` names is compiled against the
+image's torch, with the help of what `torch-extensions-build` names.
 """
 
 import argparse
@@ -21,7 +24,10 @@ import tomlkit
 
 ROOTS = ("torch", "torchvision", "torchaudio")
 BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
-PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+PIN = re.compile(r"^([A-Za-z0-9._-]+)===?([^\s;\\]+)", re.MULTILINE)
+# The groups with a meaning, and where path dependencies lie.
+EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
+PACKAGES = "packages"
 
 
 class LockError(Exception):
@@ -122,6 +128,114 @@ def for_poetry(pyproject: dict) -> dict:
     return kept
 
 
+def groups(pyproject: dict) -> dict[str, set[str]]:
+    """Return {group: names of packages} of a parsed pyproject.toml, `main` left out."""
+    standard = pyproject.get("dependency-groups", {})
+
+    def names(group: str) -> set[str]:
+        found = set()
+        for need in standard.get(group, []):
+            if isinstance(need, str):
+                found.add(normalize(re.match(r"[\w.-]*", need.strip()).group()))
+            elif "include-group" in need and need["include-group"] != group:
+                found |= names(need["include-group"])
+        return found
+
+    found = {normalize(group): names(group) for group in standard}
+    poetry = pyproject.get("tool", {}).get("poetry", {})
+    for group, table in poetry.get("group", {}).items():
+        needs = set(map(normalize, table.get("dependencies", {})))
+        found[normalize(group)] = found.get(normalize(group), set()) | needs
+    if "dev-dependencies" in poetry:
+        found["dev"] = found.get("dev", set()) | set(map(normalize, poetry["dev-dependencies"]))
+    return found
+
+
+def listed(text: str) -> list[str]:
+    """Return the names in a list with commas or spaces, each once."""
+    return list(dict.fromkeys(map(normalize, filter(None, re.split(r"[,\s]+", text)))))
+
+
+def options(pyproject: dict, only: str, dev: str, extras: str) -> dict[str, str]:
+    """Return {file: options of `poetry install`} for the image, for `dev`, and for extensions.
+
+    The three lists name groups, more groups for `dev`, and extras. Raises LockError for a name
+    that pyproject.toml lacks.
+    """
+    there = groups(pyproject)
+    poetry = pyproject.get("tool", {}).get("poetry", {})
+    extras_there = {
+        *map(normalize, pyproject.get("project", {}).get("optional-dependencies", {})),
+        *map(normalize, poetry.get("extras", {})),
+    }
+    for argument, wanted, known in (
+        ("DEPENDENCY_GROUPS", only, {"main", *there}),
+        ("DEV_GROUPS", dev, {"main", *there}),
+        ("EXTRAS", extras, extras_there),
+    ):
+        for name in listed(wanted):
+            if name not in known:
+                raise LockError(
+                    f"{argument} names {name}, which pyproject.toml does not have (there are: "
+                    f"{', '.join(sorted(known)) or 'none'}): build with --build-arg {argument}=… "
+                    f"of those, or add it to pyproject.toml and run `make lock`."
+                )
+    mine = listed(only) + [EXTENSIONS] * (EXTENSIONS in there)
+    more = [f"--extras={extra}" for extra in listed(extras)]
+    found = {
+        "install.options": " ".join([f"--only={','.join(mine)}", *more]),
+        "install-dev.options": " ".join([f"--only={','.join(mine + listed(dev))}", *more]),
+    }
+    if EXTENSIONS_BUILD in there:
+        found["install-build.options"] = f"--only={EXTENSIONS_BUILD}"
+    return found
+
+
+def check_paths(poetry_lock: dict) -> None:
+    """Raise LockError for a path dependency that an image cannot have."""
+    for package in poetry_lock.get("package", []):
+        source = package.get("source", {})
+        if source.get("type") not in ("directory", "file"):
+            continue
+        name, path = package["name"], source["url"]
+        if not re.match(rf"{PACKAGES}/(?!\.\.)", path):
+            raise LockError(
+                f"{name} is a path dependency at {path}, and only what lies in {PACKAGES} goes "
+                f"into an image: move it to {PACKAGES}/{name}, then run `poetry remove {name}` and "
+                f"`make add NAME=./{PACKAGES}/{name}`."
+            )
+        if package.get("develop"):
+            raise LockError(
+                f"{name} is an editable path dependency, which would point out of the image: run "
+                f"`poetry remove {name}`, then `make add NAME=./{path}`."
+            )
+
+
+def extensions(pyproject: dict, poetry_lock: dict) -> dict[str, str]:
+    """Return {name: lines of a requirements file} of what is compiled against torch."""
+    found = {}
+    named = groups(pyproject).get(EXTENSIONS, set()) - set(ROOTS)
+    for package in poetry_lock.get("package", []):
+        name, source = normalize(package["name"]), package.get("source", {})
+        if name not in named:
+            continue
+        kind, url = source.get("type"), source.get("url", "")
+        below = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
+        if kind == "git":
+            line = f"{name} @ git+{url}@{source['resolved_reference']}{below}"
+        elif kind in ("directory", "file"):
+            line = f"{name} @ file:///mnt/{url}"
+        else:
+            hashes = [f"--hash={file['hash']}" for file in package["files"]]
+            line = f"{name}=={package['version']} {' '.join(hashes)}"
+            if kind == "url":
+                line = f"{name} @ {url} {' '.join(hashes)}"
+            if kind == "legacy":
+                line = f"--extra-index-url {url}\n{line}"
+        found[name] = f"--no-binary {name}\n{line}\n"
+    return found
+
+
 def without(poetry_lock_text: str, names: set[str]) -> str:
     """Return the text of a poetry.lock with the packages of these names taken out."""
     document = tomlkit.parse(poetry_lock_text)
@@ -160,10 +274,20 @@ def poetry_check(folder: Path) -> None:
         )
 
 
-def split(project: Path, out: Path, build: str, index_url: str, torch_index_url: str) -> None:
+def split(
+    project: Path,
+    out: Path,
+    build: str,
+    index_url: str = "",
+    torch_index_url: str = "",
+    groups: str = "main",
+    dev_groups: str = "",
+    extras: str = "",
+) -> None:
     """Check the locks in ``project`` and write both halves to ``out``.
 
-    Writes out/poetry/pyproject.toml and out/poetry/poetry.lock, for Poetry, and out/torch.txt.
+    Writes, for Poetry, out/poetry with pyproject.toml, poetry.lock and the options of each
+    `poetry install`; out/torch.txt; and out/extensions.txt, which may be empty.
     Raises LockError, with nothing written that a later stage could mistake for a result.
     """
     if "@" in torch_index_url:
@@ -181,12 +305,20 @@ def split(project: Path, out: Path, build: str, index_url: str, torch_index_url:
     poetry_lock_text, torch_lock = (project / "poetry.lock").read_text(), lock_file.read_text()
     poetry_lock, pyproject = read(project / "poetry.lock"), read(project / "pyproject.toml")
 
-    (out / "poetry").mkdir(parents=True)
+    check_paths(poetry_lock)
+    found = options(pyproject, groups, dev_groups, extras)
+    compiled = extensions(pyproject, poetry_lock)
+
+    (out / "poetry" / PACKAGES).mkdir(parents=True)  # to mount it there
     (out / "poetry" / "pyproject.toml").write_text(tomlkit.dumps(for_poetry(pyproject)))
     (out / "poetry" / "poetry.lock").write_text(poetry_lock_text)
     poetry_check(out / "poetry")
     check_fit(build, torch_lock, poetry_lock)
-    (out / "poetry" / "poetry.lock").write_text(without(poetry_lock_text, family(poetry_lock)))
+    for name, text in found.items():
+        (out / "poetry" / name).write_text(text + "\n")
+    (out / "extensions.txt").write_text("".join(compiled.values()))
+    elsewhere = family(poetry_lock) | compiled.keys()
+    (out / "poetry" / "poetry.lock").write_text(without(poetry_lock_text, elsewhere))
     (out / "torch.txt").write_text(with_index(torch_lock, index_url, torch_index_url, build))
 
 
@@ -198,6 +330,9 @@ def main() -> None:
     parser.add_argument("--build", required=True, help="the torch build, such as cu130 or cpu")
     parser.add_argument("--index-url", default="", help="mirror of the default package index")
     parser.add_argument("--torch-index-url", default="", help="mirror of PyTorch's index")
+    parser.add_argument("--groups", default="main", help="dependency groups of both images")
+    parser.add_argument("--dev-groups", default="", help="more groups of `dev`")
+    parser.add_argument("--extras", default="", help="extras of both images")
     arguments = parser.parse_args()
     try:
         split(**vars(arguments))

@@ -25,7 +25,9 @@ MODULES = {
 }
 # As many files as it takes for a package to be seen: a module of its own name.
 ANY = {"{module}.py": "__version__ = {version!r}\n"}
-BLOCK = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;\\]+)(?P<marker>[^\\\n]*)", re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?P<name>[\w.-]+)===?(?P<version>[^\s;\\]+)(?P<marker>[^\\\n]*)", re.MULTILINE
+)
 
 
 def cuda(build: str) -> str | None:

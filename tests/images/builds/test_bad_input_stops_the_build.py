@@ -32,7 +32,7 @@ def test_a_build_without_a_lock(fork, docker_build):
 
 
 def test_a_lock_of_another_torch(edited, docker_build):
-    folder = edited(f"locks/torch.{GPU}.txt", r"\ntorch==[\d.]+", r"\ntorch==0.1.0")
+    folder = edited(f"locks/torch.{GPU}.txt", r"\ntorch===[\d.]+", r"\ntorch===0.1.0")
     result = docker_build(folder, "--target=locks")
     assert result.code
     assert re.fullmatch(

@@ -79,7 +79,7 @@ def test_from_digests_takes_the_builds_wheels_of_this_version(digests):
     assert text == (
         "--index-url https://download.pytorch.org/whl/cpu\n"
         "# The torch family of build cpu, made by `make lock`. Do not edit.\n"
-        f"torch==1.0+cpu \\\n    --hash=sha256:{'1' * 64} \\\n    --hash=sha256:{'2' * 64}\n"
+        f"torch===1.0+cpu \\\n    --hash=sha256:{'1' * 64} \\\n    --hash=sha256:{'2' * 64}\n"
     )
 
 
