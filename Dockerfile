@@ -3,9 +3,9 @@
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
 #
-#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──┐
-#          │                  ╎                          ├──▶ runtime, dev
-#          └──────────────▶ torch (gigabytes) ───────────┘
+#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──┬──────────────┐
+#          │                  ╎                          ├▶ extensions ─┼──▶ runtime, dev
+#          └──────────────▶ torch (gigabytes) ───────────┴──────────────┘
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
@@ -54,17 +54,15 @@ WORKDIR /app
 # ---- builder: compiler, headers, uv and Poetry ----
 FROM base AS builder
 
+# Your lists: what builds need, and what is needed at run time too.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
     --mount=type=bind,source=docker/base,target=/mnt/base \
     --mount=type=secret,id=ca,mode=0444 \
-    /mnt/base/apt-install.sh \
-        build-essential \
-        curl \
-        git \
-        python3.11-dev \
-        'python3.11-venv|python3-pip-whl'
+    --mount=type=bind,source=docker/builder/packages.txt,target=/mnt/builder.txt \
+    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/runtime.txt \
+    /mnt/base/apt-install.sh /mnt/builder.txt /mnt/runtime.txt
 
 # Whatever talks TLS trusts this one file. Build secret `ca` is mounted over it, so the certificate
 # of a proxy is trusted while a step runs and is in no layer.
@@ -80,15 +78,17 @@ ENV PIP_INDEX_URL=$INDEX_URL \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL
 
 # Poetry lives apart from your packages. It makes no environment and installs into /app/.venv,
-# which docker/builder/install-poetry.sh sees to.
+# which docker/builder/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
+# certificates, which the git that Poetry has built in does not.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
+    POETRY_SYSTEM_GIT_CLIENT=true \
     PATH=$PATH:/opt/uv/bin
 
 # `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
 ARG POETRY_INSTALLER=locked
 ARG POETRY_INSTALLER_URL=https://install.python-poetry.org
-RUN --mount=type=bind,source=docker/builder,target=/mnt/builder \
+RUN --mount=type=bind,source=docker/builder/install-poetry.sh,target=/mnt/builder/install-poetry.sh \
     --mount=type=bind,source=locks/poetry.txt,target=/mnt/locks/poetry.txt \
     --mount=type=bind,source=locks/uv.txt,target=/mnt/locks/uv.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
@@ -103,23 +103,31 @@ FROM builder AS locks
 
 ARG TORCH_BUILD
 ARG TORCH_INDEX_URL=
+# Which groups of pyproject.toml `runtime` and `dev` get, which more `dev` does, and which extras.
+# Lists with commas.
+ARG DEPENDENCY_GROUPS=main
+ARG DEV_GROUPS=dev
+ARG EXTRAS=
 RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
     --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
     --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
     --mount=type=bind,source=locks,target=/mnt/project/locks \
     $POETRY_HOME/venv/bin/python /mnt/locks/split_locks.py /mnt/project /locks \
-        --build "$TORCH_BUILD" --index-url "$INDEX_URL" --torch-index-url "$TORCH_INDEX_URL"
+        --build "$TORCH_BUILD" --index-url "$INDEX_URL" --torch-index-url "$TORCH_INDEX_URL" \
+        --groups "$DEPENDENCY_GROUPS" --dev-groups "$DEV_GROUPS" --extras "$EXTRAS"
 
 
 # ---- deps: your dependencies, without the torch family ----
 FROM builder AS deps
 
+# Path dependencies lie in packages; a build may write beside their sources, which nobody keeps.
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
+    --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
     --mount=type=bind,source=docker/base,target=/mnt/base \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    poetry install --directory /mnt/project --no-root --only main \
+    xargs poetry install --directory /mnt/project --no-root < /mnt/project/install.options \
     && /mnt/base/finish-tree.sh
 
 
@@ -140,6 +148,21 @@ RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     /mnt/install-torch.sh /mnt && /mnt/finish-tree.sh
 
 
+# ---- extensions: your dependencies that are compiled against torch ----
+# Nothing, unless pyproject.toml has a group torch-extensions.
+FROM builder AS extensions
+
+RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
+    --mount=type=bind,from=deps,source=/app/.venv,target=/mnt/deps \
+    --mount=type=bind,from=torch,source=/app/.venv,target=/mnt/torch \
+    --mount=type=bind,source=packages,target=/mnt/packages,rw \
+    --mount=type=bind,source=docker/extensions,target=/mnt/extensions \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    /mnt/extensions/build-extensions.sh /mnt && /mnt/base/finish-tree.sh
+
+
 # ---- dev: the builder's tools, your dependencies and the dev group on torch's layer ----
 FROM torch AS dev
 
@@ -148,18 +171,22 @@ FROM torch AS dev
 # hadolint ignore=DL3067
 COPY --from=builder / /
 COPY --link --from=deps /app/.venv /app/.venv
+COPY --link --from=extensions /app/.venv /app/.venv
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
+    POETRY_SYSTEM_GIT_CLIENT=true \
     PATH=$PATH:/opt/uv/bin
 
 ARG INDEX_URL=
 RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
+    --mount=type=bind,source=packages,target=/mnt/locks/poetry/packages,rw \
     --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
-    poetry install --directory /mnt/locks/poetry --no-root --only dev \
+    xargs poetry install --directory /mnt/locks/poetry --no-root \
+    < /mnt/locks/poetry/install-dev.options \
     && PYTHONPATH=$POETRY_HOME/venv/lib/python3.11/site-packages \
     python -B /mnt/check_trees.py /mnt/locks/torch.txt
 
@@ -175,7 +202,17 @@ CMD ["bash"]
 # ---- runtime: what you ship ----
 FROM torch AS runtime
 
+# Your list of what apt brings at run time, such as libgl1 for OpenCV. Empty, it installs nothing.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/packages.txt \
+    --mount=type=secret,id=ca,mode=0444 \
+    /mnt/base/apt-install.sh /mnt/packages.txt
+
 COPY --link --from=deps /app/.venv /app/.venv
+COPY --link --from=extensions /app/.venv /app/.venv
 
 # The trees come from different locks: see that they fit.
 RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \

@@ -17,6 +17,11 @@ variable "APT_MIRROR" { default = "" }
 variable "PPA_URL" { default = "" }
 variable "WHEELS" { default = "" }
 
+# Groups and extras of pyproject.toml, with commas; empty: as the Dockerfile has it.
+variable "DEPENDENCY_GROUPS" { default = "" }
+variable "DEV_GROUPS" { default = "" }
+variable "EXTRAS" { default = "" }
+
 # A proxy to download through. Docker keeps these three out of the image's history.
 variable "HTTP_PROXY" { default = "" }
 variable "HTTPS_PROXY" { default = "" }
@@ -41,6 +46,9 @@ target "common" {
     TORCH_INDEX_URL      = TORCH_INDEX_URL
     APT_MIRROR           = APT_MIRROR
     PPA_URL              = PPA_URL == "" ? null : PPA_URL
+    DEPENDENCY_GROUPS    = DEPENDENCY_GROUPS == "" ? null : DEPENDENCY_GROUPS
+    DEV_GROUPS           = DEV_GROUPS == "" ? null : DEV_GROUPS
+    EXTRAS               = EXTRAS == "" ? null : EXTRAS
     HTTP_PROXY           = HTTP_PROXY == "" ? null : HTTP_PROXY
     HTTPS_PROXY          = HTTPS_PROXY == "" ? null : HTTPS_PROXY
     NO_PROXY             = NO_PROXY == "" ? null : NO_PROXY

@@ -1,10 +1,29 @@
 #!/bin/sh
-# apt-install.sh PACKAGE... : install packages and leave nothing of apt's in the layer.
+# apt-install.sh PACKAGE|FILE... : install packages and leave nothing of apt's in the layer.
 #
-# PACKAGE may be "A|B": A where the archive can install it, else B.
+# PACKAGE may be "A|B": A where the archive can install it, else B. FILE, with its whole path, has
+# one package a line, and comments. Does nothing where that is none.
 # Wants the mounts that the Dockerfile gives it: apt's two caches, and apt-keep-cache.conf.
 # Build secret `ca`, where given, is what apt trusts for a mirror behind https.
 set -eu
+
+lists= wanted=
+for name; do
+    case $name in
+    /*)
+        wanted="$wanted $(sed 's/#.*//' "$name")"
+        lists=yes
+        ;;
+    *) wanted="$wanted $name" ;;
+    esac
+done
+# shellcheck disable=SC2086  # a list of words
+set -- $wanted
+if [ $# = 0 ]; then
+    # So that this step's layer, which holds no file, is the same every time.
+    touch --date=@315532800 / /etc /mnt /run
+    exit
+fi
 
 ca=
 if [ -s /run/secrets/ca ]; then
@@ -18,15 +37,21 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get $ca --error-on=any update
 
 packages=
-for wanted; do
-    first=${wanted%%|*}
-    if [ "$first" != "$wanted" ] && ! apt-get install --simulate "$first" >/dev/null 2>&1; then
-        first=${wanted#*|}
+for name; do
+    first=${name%%|*}
+    if [ "$first" != "$name" ] && ! apt-get install --simulate "$first" >/dev/null 2>&1; then
+        first=${name#*|}
     fi
     packages="$packages $first"
 done
 # shellcheck disable=SC2086  # a list of words
-apt-get $ca install --yes --no-install-recommends $packages
+apt-get $ca install --yes --no-install-recommends $packages || {
+    if [ "$lists" ]; then
+        echo >&2 "ERROR: apt cannot install what docker/builder/packages.txt or" \
+            "docker/runtime/packages.txt names (what it says is above): mend the list, then build again."
+    fi
+    exit 1
+}
 
 # Logs and backups carry the time of the build, which would make every layer differ.
 rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \

@@ -7,6 +7,7 @@
 set -eu
 
 rm -f "$VIRTUAL_ENV/.lock"  # uv's, writable for everybody
+rm -rf "$VIRTUAL_ENV/src"    # what Poetry cloned to install from git, history and all
 
 # checked-hash: the file holds no time, and still notices when somebody edits the source. -f: also
 # where the Python that runs this has already written a file with a time in it. Some packages ship

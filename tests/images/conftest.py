@@ -312,6 +312,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
         junit = folder / f"{image.tag.replace(':', '-')}.xml"
         options = [f"--image={image.tag}", f"--stage={image.stage}", f"--build={image.build}"]
         options += [f"--project={image.project}", f"--junit-xml={junit}"]
+        options += [f"--build-arg={argument}" for argument in image.build_args]
         options += [] if real else ["--stub"]
         paths = [str(TOP / "tests" / "images" / "contract" / test) for test in tests]
         done = subprocess.run(

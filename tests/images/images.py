@@ -40,6 +40,15 @@ class Image:
     stage: str  # base, runtime or dev
     build: str  # the torch build, such as cu130 or cpu
     project: Path  # the folder with its pyproject.toml and locks
+    build_args: tuple[str, ...] = ()  # NAME=VALUE, where not the Dockerfile's own
+
+    def build_arg(self, name: str) -> str:
+        """Return the value of a build argument: the one given, or the Dockerfile's default."""
+        for given in self.build_args:
+            if given.partition("=")[0] == name:
+                return given.partition("=")[2]
+        dockerfile = (self.project / "Dockerfile").read_text()
+        return re.search(rf"^ARG {name}=(.*)$", dockerfile, re.MULTILINE).group(1)
 
 
 @dataclass(frozen=True)

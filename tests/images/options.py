@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--build", default="cpu", help="the torch build it should have (default: cpu)")
     group.addoption("--stage", default="runtime", choices=("base", "runtime", "dev"))
     group.addoption("--project", type=Path, default=HERE.parent.parent, help="where its locks are")
+    group.addoption(
+        "--build-arg", action="append", default=[], help="NAME=VALUE that it was built with"
+    )
     group.addoption("--stub", action="store_true", help="its torch is a stub, which cannot compute")
 
 

@@ -145,7 +145,8 @@ def image(request: pytest.FixtureRequest, engine: docker.DockerClient) -> Iterat
     kind, stage = request.param
     option = request.config.getoption
     if kind == "given":
-        yield Image(option("--image"), stage, option("--build"), option("--project").absolute())
+        project, arguments = option("--project").absolute(), tuple(option("--build-arg"))
+        yield Image(option("--image"), stage, option("--build"), project, arguments)
         return
     if kind.startswith("stub"):
         image_ = request.getfixturevalue("stub_images")[kind, stage].result()

@@ -4,10 +4,12 @@
 def test_nothing_to_install(image, docker_run, seen):
     """Poetry's half of the lock installs with nothing left to do."""
     folders = (f"{image.project}:/mnt/project:ro", f"{image.project}/docker/locks:/mnt/locks:ro")
+    groups, dev_groups, extras = map(image.build_arg, ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS"))
     command = (
         f"/opt/poetry/venv/bin/python /mnt/locks/split_locks.py /mnt/project /tmp/locks "
-        f"--build {image.build} && "
-        "poetry install --dry-run --no-root --no-ansi --directory /tmp/locks/poetry"
+        f"--build {image.build} --groups={groups} --dev-groups={dev_groups} --extras={extras} && "
+        "xargs poetry install --dry-run --no-root --no-ansi --directory /tmp/locks/poetry "
+        "< /tmp/locks/poetry/install-dev.options"
     )
     options = tuple(f"--volume={folder}" for folder in folders)
     done = docker_run(image, "bash", "-c", command, options=options)

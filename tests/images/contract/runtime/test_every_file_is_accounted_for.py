@@ -3,6 +3,7 @@
 import base64
 import csv
 import hashlib
+import itertools
 import posixpath
 import re
 
@@ -58,12 +59,14 @@ def installed(contents):
     return found
 
 
-def test_packages_of_apt(contents, seen):
-    """apt brought Python 3.11, certificates and time zones, what those need, and no more."""
+def test_packages_of_apt(contents, image, seen):
+    """apt brought Python 3.11, certificates, time zones, your list, what those need, no more."""
     status = "var/lib/dpkg/status"
     here, providers = packages(contents.files()[status].text)
     before, _ = packages(contents.base_files()[status].text)
-    queue, needed = ["python3.11", "ca-certificates", "tzdata"], set()
+    listed = (image.project / "docker/runtime/packages.txt").read_text()
+    listed = re.sub(r"#.*|:\w+|=\S+|/\S+", "", listed).split()  # without architecture, version …
+    queue, needed = ["python3.11", "ca-certificates", "tzdata", *listed], set()
     while queue:
         name = queue.pop()
         if name not in needed:
@@ -71,6 +74,7 @@ def test_packages_of_apt(contents, seen):
             queue += here.get(name, set()) | providers.get(name, set())
     added = here.keys() - before.keys()
     assert added <= needed, f"nothing needs {sorted(added - needed)}"
+    assert here.keys() >= set(listed), f"not there: {sorted(set(listed) - here.keys())}"
     seen(f"{len(added)} packages")
 
 
@@ -167,7 +171,7 @@ def test_nothing_is_written_twice(contents, seen):
 
 
 def test_no_package_is_in_both_layers(contents, torch_lock, seen):
-    """Torch's layer has the torch lock's packages, the layer above has all others."""
+    """Torch's layer has the torch lock's packages, the layers above have all others."""
     trees = [
         {
             re.sub(r"[-_.]+", "-", match.group(1)).lower()
@@ -176,10 +180,11 @@ def test_no_package_is_in_both_layers(contents, torch_lock, seen):
         }
         for layer in contents.layers[contents.own :]
     ]
-    torch, dependencies = [tree for tree in trees if tree]
+    torch, *above = [tree for tree in trees if tree]
     assert torch == torch_lock.keys(), f"not only torch's: {sorted(torch ^ torch_lock.keys())}"
-    assert not torch & dependencies
-    seen(f"{len(torch)} below, {len(dependencies)} above")
+    both = [tree & other for tree, other in itertools.combinations([torch, *above], 2)]
+    assert not any(both), f"in two layers: {both}"
+    seen(f"{len(torch)} below, {' and '.join(str(len(tree)) for tree in above)} above")
 
 
 def test_bytecode(contents, seen):

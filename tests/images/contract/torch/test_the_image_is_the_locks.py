@@ -19,11 +19,10 @@ PLATFORM = {
     "os_name": "posix",
     "implementation_name": "cpython",
     "platform_python_implementation": "CPython",
-    "extra": "",
 }
 
 
-def of_poetry(project, platform, groups):
+def of_poetry(project, platform, groups, extras):
     """Return {name: version} that poetry.lock has for an image, without the torch family."""
     lock = tomllib.loads((project / "poetry.lock").read_text())
     family = split_locks.family(lock)
@@ -32,21 +31,27 @@ def of_poetry(project, platform, groups):
         markers = package.get("markers", "")
         for group in groups & set(package["groups"]):
             marker = markers.get(group, "") if isinstance(markers, dict) else markers
-            applies = not marker or Marker(marker).evaluate(platform)
+            applies = not marker or any(
+                Marker(marker).evaluate({**platform, "extra": extra}) for extra in ["", *extras]
+            )
             if package["name"] not in family and applies:
                 found[split_locks.normalize(package["name"])] = package["version"]
     return found
 
 
 def test_installed_packages(host, image, machine, torch_lock, seen):
-    """The installed packages are poetry.lock's (in dev with its dev group) and the torch lock's."""
+    """The packages are poetry.lock's, of the groups and extras asked for, and the torch lock's."""
     installed = json.loads(host.check_output("python -c %s", INSTALLED))
     found = {split_locks.normalize(name): version for name, version in installed}
     assert len(found) == len(installed), "a package is there twice"
-    groups = {"main", "dev"} if image.stage == "dev" else {"main"}
+    wanted = split_locks.listed(image.build_arg("DEPENDENCY_GROUPS"))
+    if image.stage == "dev":
+        wanted += split_locks.listed(image.build_arg("DEV_GROUPS"))
+    groups = {*wanted, split_locks.EXTENSIONS}
+    extras = split_locks.listed(image.build_arg("EXTRAS"))
     release = host.check_output("python -c 'import platform; print(platform.python_version())'")
     platform = {**PLATFORM, "platform_machine": machine, "python_full_version": release}
-    locked = of_poetry(image.project, platform, groups) | torch_lock
+    locked = of_poetry(image.project, platform, groups, extras) | torch_lock
     wrong = {
         name: f"installed {found.get(name)}, locked {locked.get(name)}"
         for name in found.keys() | locked.keys()

@@ -1,0 +1,253 @@
+"""`make add` anything, build again: it is in both images, and torch still the build that was meant.
+
+One fork gets all kinds of dependencies, by the documented commands, and is built on stub wheels
+for the GPU and for the CPU. A server on this machine stands in for a private index and for a
+private git host; both want a password, which a netrc file brings as a build secret.
+"""
+
+import base64
+import functools
+import http.server
+import json
+import os
+import subprocess
+import threading
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+import build as build_script
+import wheelhouse
+from images import CANARY, REPOSITORY, Image
+
+USER, PASSWORD = "me", f"{CANARY}-index"
+EXTRA, GROUP = "speech", "serve"
+
+# A package in a folder, in the project's packages: it needs torch, and a numpy of another range.
+MINE = """
+[project]
+name = "mine"
+version = "1.5"
+dependencies = ["numpy (<2.4)", "torch"]
+
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+"""
+# One that imports torch to be built, as torch-scatter and flash-attn do, and notes which it saw.
+COMPILED = """
+[project]
+name = "compiled"
+version = "2.5"
+dependencies = ["torch", "einops"]
+
+[build-system]
+requires = ["setuptools", "torch"]
+build-backend = "setuptools.build_meta"
+"""
+COMPILED_SETUP = """
+import setuptools
+import torch
+from pathlib import Path
+
+Path("compiled/built.py").write_text(f"AGAINST = {torch.__version__!r}\\n")
+setuptools.setup(packages=["compiled"])
+"""
+PROBE = """
+import importlib.metadata as m, json
+import torch, pynvml, crcmod._crcfunext, mine, secret_index, secret_git
+from compiled.built import AGAINST
+print(json.dumps({
+    "torch": torch.__version__, "against": AGAINST,
+    "there": sorted(d.metadata["Name"].lower() for d in m.distributions()),
+    "versions": {name: m.version(name) for name in ("numpy", "mine", "compiled")},
+}))
+"""
+
+NAMES = """
+import importlib.metadata as m
+print(*(d.metadata["Name"] for d in m.distributions()))
+"""
+
+
+class Private(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder to whoever knows the password, without a word."""
+
+    def do_GET(self) -> None:
+        """Answer a request, or ask for the password."""
+        given = self.headers.get("Authorization", "")
+        if given == "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode():
+            super().do_GET()
+            return
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="private"')
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def private(engine, tmp_path_factory):
+    """Serve a folder with a password where builds reach it; return it, its URL and a netrc file."""
+    if engine.info()["OperatingSystem"] == "Docker Desktop":
+        pytest.skip("Docker Desktop's builds run in a virtual machine, which cannot reach this one")
+    (config,) = engine.networks.get("bridge").attrs["IPAM"]["Config"][:1]
+    folder = tmp_path_factory.mktemp("private")
+    handler = functools.partial(Private, directory=str(folder / "served"))
+    with http.server.ThreadingHTTPServer((config["Gateway"], 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://{config['Gateway']}:{server.server_port}"
+        netrc = folder / "home" / ".netrc"
+        netrc.parent.mkdir()
+        host = urllib.parse.urlsplit(url).hostname
+        netrc.write_text(f"machine {host} login {USER} password {PASSWORD}\n")
+        netrc.chmod(0o600)
+        yield folder / "served", url, netrc
+        server.shutdown()
+
+
+def write(folder, files):
+    """Write files, {path: text}, below a folder."""
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+
+def run(*command, cwd, environment=None):
+    """Run a command that must succeed, and return what it prints."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    return done.stdout
+
+
+def serve(folder):
+    """Put a package index and a git repository into a folder, each with one package."""
+    wheelhouse.wheel(folder / "simple", "secret-index", "1.0", "cpu", [])
+    wheelhouse.pages(folder / "simple")
+    source = folder.parent / "secret_git"
+    setup = MINE.replace('"mine"', '"secret-git"').replace('["numpy (<2.4)", "torch"]', "[]")
+    write(source, {"pyproject.toml": setup, "secret_git/__init__.py": ""})
+    as_me = ("git", "-c", "user.name=me", "-c", "user.email=me@example.com")
+    run("git", "init", "--quiet", "--initial-branch=main", cwd=source)
+    run("git", "add", ".", cwd=source)
+    run(*as_me, "commit", "--quiet", "--message=one", cwd=source)
+    bare = folder / "secret_git.git"
+    run("git", "clone", "--quiet", "--bare", str(source), str(bare), cwd=folder)
+    run("git", "update-server-info", cwd=bare)
+
+
+@pytest.fixture(scope="module")
+def make(private):
+    """Return a function that runs make in a project as a user who has a netrc file."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    environment = {"HOME": str(private[2].parent), "XDG_CACHE_HOME": cache}
+    return lambda folder, *words: run("make", *words, cwd=folder, environment=environment)
+
+
+@pytest.fixture(scope="module")
+def project(fork, private, make, tmp_path_factory):
+    """Return a fork with every kind of dependency, and {build: the folder of its stub wheels}."""
+    folder, wheels = fork(), tmp_path_factory.mktemp("wheels")
+    served, url, _ = private
+    serve(served)
+    builds = [build_script.default_gpu_build(), "cpu"]
+    for build in builds:
+        wheelhouse.stub(folder, build, wheels / build)
+    write(folder / "packages" / "mine", {"pyproject.toml": MINE, "mine/__init__.py": ""})
+    write(
+        folder / "packages" / "compiled",
+        {"pyproject.toml": COMPILED, "setup.py": COMPILED_SETUP, "compiled/__init__.py": ""},
+    )
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(
+        f"{pyproject.read_text()}\n"
+        f'[[tool.poetry.source]]\nname = "private"\nurl = "{url}/simple/"\npriority = "explicit"\n'
+    )
+    for names in (
+        "lightning nvidia-ml-py crcmod ./packages/mine",
+        "--source private secret-index",
+        f"git+{url}/secret_git.git",
+        f"--optional {EXTRA} soundfile",
+        f"--group {GROUP} itsdangerous",
+        "--group torch-extensions ./packages/compiled",
+        "--group torch-extensions-build setuptools",
+    ):
+        make(folder, "add", f"NAME={names}")
+    return folder, {build: wheels / build for build in builds}
+
+
+@pytest.fixture(scope="module")
+def built(project, private, docker_build, engine):
+    """Return a function that builds an image of the fork, with build arguments, for a kind."""
+    folder, wheels = project
+    made = []
+
+    def build(kind, *arguments):
+        build = "cpu" if kind == "cpu" else build_script.default_gpu_build()
+        image = Image(f"{REPOSITORY}:dependencies-{kind}", "runtime", build, folder, arguments)
+        done = docker_build(
+            folder,
+            *(f"--file=Dockerfile{'.cpu' * (kind == 'cpu')}", f"--tag={image.tag}"),
+            *(f"--build-context=wheels={wheels[build]}", f"--secret=id=netrc,src={private[2]}"),
+            *(f"--build-arg={argument}" for argument in arguments),
+        )
+        assert done.code == 0, done.output
+        made.append(image.tag)
+        return image
+
+    yield build
+    for tag in set(made):
+        engine.images.remove(tag, force=True)
+
+
+# The groups and extras that each image asks for, and what then is there.
+KINDS = {
+    "gpu": ((), set()),
+    "cpu": (
+        (f"DEPENDENCY_GROUPS=main,{GROUP}", f"EXTRAS={EXTRA}"),
+        {"soundfile", "itsdangerous"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_dependency(built, docker_run, hold, kind):
+    arguments, more = KINDS[kind]
+    image = built(kind, *arguments)
+    done = docker_run(image, "python", "-c", PROBE)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["torch"].endswith(f"+{image.build}")
+    assert found["against"] == found["torch"]
+    assert found["versions"]["mine"] == "1.5"
+    assert "lightning" in found["there"]  # to import it takes more than a stub of torch
+    assert found["versions"]["numpy"] < "2.4"
+    optional = {name for _, names in KINDS.values() for name in names}
+    assert optional & set(found["there"]) == more
+    promises = ["torch", "runtime/test_every_file_is_accounted_for.py"]
+    said = hold(image, False, *promises, "runtime/test_no_secret_stays.py")
+    assert set(said.values()) == {""}, said
+
+
+def test_path_dependencies_hold_on_any_machine(project):
+    folder, _ = project
+    assert str(folder) not in (folder / "pyproject.toml").read_text()
+    assert str(folder) not in (folder / "poetry.lock").read_text()
+
+
+def test_remove(project, built, docker_run, make):
+    folder, _ = project
+    make(folder, "remove", "NAME=lightning crcmod")
+    image = built("cpu")
+    there = docker_run(image, "python", "-c", NAMES).stdout.split()
+    assert not {"lightning", "crcmod", "torchmetrics"} & set(there)
+    assert {"mine", "nvidia-ml-py", "torch"} <= set(there)

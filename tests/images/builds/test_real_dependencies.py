@@ -1,0 +1,132 @@
+"""What needs the real torch: a package that uses it, one compiled against it, a system library."""
+
+import dataclasses
+import shutil
+import subprocess
+
+import pytest
+
+from images import REPOSITORY, Image
+
+pytestmark = pytest.mark.real
+
+# A C++ operator, built as PyTorch's own tutorial on C++ extensions has it: setup.py imports torch.
+OPERATOR = {
+    "pyproject.toml": """
+[project]
+name = "operator-of-mine"
+version = "1.0"
+dependencies = ["torch"]
+
+[build-system]
+requires = ["setuptools", "torch"]
+build-backend = "setuptools.build_meta"
+""",
+    "setup.py": """
+from setuptools import setup
+from torch.utils.cpp_extension import BuildExtension, CppExtension
+
+setup(
+    packages=[],
+    ext_modules=[CppExtension("operator_of_mine", ["operator.cpp"])],
+    cmdclass={"build_ext": BuildExtension},
+)
+""",
+    "operator.cpp": """
+#include <torch/extension.h>
+
+torch::Tensor twice(torch::Tensor it) { return it * 2; }
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) { m.def("twice", &twice); }
+""",
+}
+LIBRARIES = "libgl1\nlibglib2.0-0t64|libglib2.0-0\n"
+TRAINS = """
+import lightning, torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Line(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch, _):
+        x, y = batch
+        return torch.nn.functional.mse_loss(self.layer(x), y)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.1)
+
+x = torch.linspace(0, 1, 64)[:, None]
+line = Line()
+trainer = lightning.Trainer(
+    max_epochs=40, logger=False, enable_checkpointing=False, enable_progress_bar=False
+)
+trainer.fit(line, DataLoader(TensorDataset(x, 3 * x), batch_size=16))
+print(round(line(torch.ones(1, 1)).item(), 1))
+"""
+OPERATES = """
+import torch, operator_of_mine
+print(operator_of_mine.twice(torch.arange(3)).tolist())
+"""
+SEES = """
+import cv2, numpy, torch
+image = numpy.zeros((8, 8, 3), numpy.uint8)
+print(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).shape, torch.from_numpy(image).shape)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(cpu_project, tmp_path_factory):
+    """Return the CPU project with lightning, OpenCV, an NVIDIA package and an operator of C++."""
+    folder = tmp_path_factory.mktemp("real") / "project"
+    shutil.copytree(cpu_project.folder, folder, symlinks=True)
+    for name, text in OPERATOR.items():
+        file = folder / "packages" / "operator-of-mine" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    for names in (
+        "lightning opencv-python nvidia-ml-py",
+        "--group torch-extensions ./packages/operator-of-mine",
+        "--group torch-extensions-build setuptools ninja",
+    ):
+        command = ["make", "add", f"NAME={names}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return dataclasses.replace(cpu_project, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def build(project, docker_build, engine):
+    """Return a function that builds the project's image."""
+    image = Image(f"{REPOSITORY}:real-dependencies", "runtime", "cpu", project.folder)
+
+    def run():
+        arguments = ("--file=Dockerfile.cpu", f"--tag={image.tag}", *project.arguments)
+        done = docker_build(project.folder, *arguments)
+        assert done.code == 0, done.output
+        return image
+
+    yield run
+    engine.images.remove(image.tag, force=True)
+
+
+def test_they_work_with_the_torch_that_was_meant(project, build, docker_run, hold):
+    image = build()
+    done = docker_run(image, "python", "-c", SEES)
+    assert "libGL.so.1: cannot open shared object file" in done.stderr
+    packages = project.folder / "docker" / "runtime" / "packages.txt"
+    packages.write_text(packages.read_text() + LIBRARIES)
+    image = build()
+    for code, seen in (
+        (SEES, "(8, 8) torch.Size([8, 8, 3])"),
+        (OPERATES, "[0, 2, 4]"),
+        (TRAINS, "3.0"),
+    ):
+        done = docker_run(image, "python", "-c", code)
+        assert done.stdout.strip().endswith(seen), done.stdout + done.stderr
+    build_, locks = "torch/test_torch_is_the_build.py::", "torch/test_the_image_is_the_locks.py"
+    promises = (f"{build_}test_version", f"{build_}test_cuda_packages", locks)
+    promises += ("runtime/test_every_file_is_accounted_for.py", "runtime/test_runtime_is_slim.py")
+    said = hold(image, True, *promises)
+    assert set(said.values()) == {""}, said
