@@ -34,7 +34,12 @@ def builds() -> list[str]:
 
 def default_gpu_build() -> str:
     """Return the build that the Dockerfile takes by default."""
-    return re.search(r"^ARG TORCH_BUILD=(\S+)$", (TOP / "Dockerfile").read_text(), re.M).group(1)
+    return argument("TORCH_BUILD")
+
+
+def argument(name: str) -> str:
+    """Return the default of a build argument of the Dockerfile."""
+    return re.search(rf"^ARG {name}=(.*)$", (TOP / "Dockerfile").read_text(), re.M).group(1)
 
 
 def image_name() -> str:
