@@ -31,6 +31,7 @@ TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
 # The images' platforms: glibc 2.28, as torch's wheels want it; Debian 12 and Ubuntu have newer.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
 DIGEST_KEYS = ("name", "version", "platform", "sha256")
+OFFICIAL = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
 NO_INDEX = "# Its index is the default one."
 
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
@@ -102,6 +103,21 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
             if found and "No solution found" in str(error):
                 print(f"Build {build} has no wheels for {machine}: locked for {', '.join(found)}.")
                 continue
+            lacks = re.search(
+                r"there is no version of (torch\w*)=+([^\s,]+)"
+                r"|(torch\w*)=+(\S+) has no wheels with a matching",
+                str(error),
+            )
+            if lacks:
+                name, version = filter(None, lacks.groups())
+                index = wheel_folder or (
+                    f"{TORCH_INDEX_URL}/{build}" if "+" in version else "the default index"
+                )
+                raise LockError(
+                    f"locks/torch.{build}.txt was not made, since {index} has no {name} "
+                    f"{version} for Python 3.11: choose another version in pyproject.toml, or "
+                    "another BUILD, and run `make lock` again."
+                ) from error
             raise LockError(
                 f"locks/torch.{build}.txt was not made. uv says:\n{error}\n"
                 f"If {TORCH_INDEX_URL}/{build} is out of reach, name a mirror with "
@@ -121,19 +137,28 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
 def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str, str]:
     """Return {name: version} of the folder's wheels of torch and its sisters, local part and all.
 
-    Among several local parts the one that is the build's name is taken. Raises LockError where the
-    folder lacks a wheel in the version that poetry.lock has.
+    Among several local parts the one that is the build's name is taken. A folder that has torch in
+    one other version only, such as a nightly one, means that one. Raises LockError where the folder
+    has none, or several to choose from.
     """
-    found: dict[str, str] = {}
+    there: dict[str, list[str]] = {name: [] for name in wanted}
     for wheel in sorted(folder.glob("*.whl")):
         name, _, rest = unquote(wheel.name).partition("-")
-        name, version = split_locks.normalize(name), rest.partition("-")[0]
-        public, _, local = version.partition("+")
-        if public == wanted.get(name) and (name not in found or local == build):
-            found[name] = version
+        if split_locks.normalize(name) in there:
+            there[split_locks.normalize(name)].append(rest.partition("-")[0])
+    found: dict[str, str] = {}
     for name, version in wanted.items():
-        if name not in found:
+        here = sorted(set(there[name]), key=lambda each: each.partition("+")[2])
+        fits = [each for each in here if each.partition("+")[0] == version] or here
+        fits = [each for each in fits if each.partition("+")[2] == build] or fits
+        if not fits:
             raise LockError(f"{folder} has no wheel of {name} {version}, which poetry.lock wants.")
+        if len(fits) > 1 and fits[0].partition("+")[0] != version:
+            raise LockError(
+                f"{folder} has {name} {' and '.join(fits)}, and none of them is {version}, which "
+                "poetry.lock wants: leave only the one that you mean in the folder."
+            )
+        found[name] = fits[0]
     return found
 
 
@@ -163,11 +188,15 @@ def from_digests(build: str, poetry_lock: dict, file: Path) -> dict[str, Wheels]
     return found
 
 
-def render(build: str, index: str, family: dict[str, Wheels]) -> str:
-    """Return the text of locks/torch.<build>.txt: a requirements file with pip's hashes."""
+def render(build: str, index: str, family: dict[str, Wheels], instead: dict[str, str]) -> str:
+    """Return the text of locks/torch.<build>.txt: a requirements file with pip's hashes.
+
+    ``instead`` is {name: version} of what poetry.lock has in another version.
+    """
     lines = [
         index,
         f"# The torch family of build {build}, made by `make lock`. Do not edit.",
+        *(f"{split_locks.INSTEAD} {name}=={version}" for name, version in instead.items()),
     ]
     for name in sorted(set().union(*family.values())):
         machines = [machine for machine in family if name in family[machine]]
@@ -202,9 +231,16 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path
             raise LockError(
                 f"torch for {build} needs {name}, which poetry.lock lacks: run `poetry add {name}`."
             )
-    official = any(version.endswith(f"+{build}") for version, _ in family["x86_64"].values())
+    official = OFFICIAL.fullmatch(build) and family["x86_64"]["torch"][0].endswith(f"+{build}")
     index = f"--index-url {PYTORCH}/{build}" if official else NO_INDEX
-    return render(build, index, family)
+    instead = {
+        name: version
+        for name, version in roots(poetry_lock).items()
+        if family["x86_64"][name][0].partition("+")[0] != version
+    }
+    for name, version in instead.items():
+        print(f"Note: {wheels} has {name} {family['x86_64'][name][0]}, taken instead of {version}.")
+    return render(build, index, family, instead)
 
 
 def lock_tools(source: Path) -> None:
@@ -296,6 +332,11 @@ def main() -> None:
     errors: list[LockError] = []
     try:
         check_url(TORCH_INDEX_URL)
+        if arguments.build and not re.fullmatch(r"[a-z0-9]+([.][a-z0-9]+)*", arguments.build):
+            raise LockError(
+                f"BUILD={arguments.build} is no name of a torch build: give one such as cpu, cu126 "
+                "or rocm6.4, or a name of your own in small letters and digits."
+            )
         if (arguments.wheels or arguments.digests) and not arguments.build:
             raise LockError("WHEELS and DIGESTS go with one build: add BUILD=<build>.")
         for file in (arguments.wheels, arguments.digests):
@@ -307,7 +348,7 @@ def main() -> None:
                 poetry_lock_command()
             return
         poetry_lock_command()
-        poetry_lock = split_locks.read(TOP / "poetry.lock")
+        poetry_lock = split_locks.read_poetry_lock(TOP / "poetry.lock")
         builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
         for build in sorted({arguments.build} if arguments.build else builds):
             try:

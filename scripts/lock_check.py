@@ -30,11 +30,11 @@ def argument(file: Path, name: str) -> str:
 
 def locks(top: Path) -> Iterator[str]:
     """Yield where pyproject.toml, poetry.lock and locks/torch.*.txt disagree."""
-    pyproject = split_locks.read(top / "pyproject.toml")
+    pyproject = split_locks.read_pyproject(top / "pyproject.toml")
     if not (top / "poetry.lock").is_file():
         yield f"poetry.lock is not there: {LOCK}."
         return
-    poetry_lock = split_locks.read(top / "poetry.lock")
+    poetry_lock = split_locks.read_poetry_lock(top / "poetry.lock")
     for check in (
         lambda: split_locks.poetry_check(top),
         lambda: split_locks.check_paths(poetry_lock),

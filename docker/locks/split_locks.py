@@ -28,6 +28,8 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)===?([^\s;\\]+)", re.MULTILINE)
 # The groups with a meaning, and where path dependencies lie.
 EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
+# How a torch lock says that it has another version than poetry.lock's.
+INSTEAD = "# Instead of"
 
 
 class LockError(Exception):
@@ -72,6 +74,63 @@ def read(file: Path) -> dict:
         ) from None
 
 
+# What this script relies on: the type of each key, of a package in poetry.lock (the first three
+# must be there) and of the tables in pyproject.toml.
+PACKAGE_KEYS = {
+    **{"name": str, "version": str, "groups": list, "files": list},
+    **{"dependencies": dict, "source": dict, "markers": (str, dict)},
+}
+PYPROJECT_TABLES = (
+    *(("project",), ("project", "optional-dependencies"), ("dependency-groups",), ("tool",)),
+    *(("tool", "poetry"), ("tool", "poetry", "group"), ("tool", "poetry", "extras")),
+    *(("tool", "poetry", "dependencies"), ("tool", "poetry", "dev-dependencies")),
+)
+
+
+def read_poetry_lock(file: Path) -> dict:
+    """Return a parsed poetry.lock. Raises LockError where it is not as Poetry writes it."""
+    found = read(file)
+    packages = found.get("package", [])
+    if not isinstance(packages, list):
+        raise LockError(f"{file.name} has no list of packages: run `make lock`.")
+    for package in packages:
+        wrong = [
+            key
+            for key, kind in PACKAGE_KEYS.items()
+            if not isinstance(package, dict)
+            or not isinstance(package.get(key, "" if key == "markers" else kind()), kind)
+            or (key in ("name", "version", "groups") and not package.get(key))
+        ]
+        if wrong:
+            name = package.get("name") if isinstance(package, dict) else package
+            raise LockError(
+                f"{file.name} is not as Poetry writes it (package {name!r}: {', '.join(wrong)}): "
+                "run `make lock`."
+            )
+    return found
+
+
+def read_pyproject(file: Path) -> dict:
+    """Return a parsed pyproject.toml. Raises LockError where a table is something else."""
+    found = read(file)
+    for path in PYPROJECT_TABLES:
+        table = found
+        for key in path:
+            table = table.get(key, {})
+            if not isinstance(table, dict):
+                raise LockError(
+                    f"{file.name} has {'.'.join(path)} that is no table: mend it, then run "
+                    "`make lock`."
+                )
+    for group, needs in found.get("dependency-groups", {}).items():
+        if not isinstance(needs, list):
+            raise LockError(f"{file.name} has a group {group} that is no list: mend it.")
+    for group, table in found.get("tool", {}).get("poetry", {}).get("group", {}).items():
+        if not isinstance(table, dict) or not isinstance(table.get("dependencies", {}), dict):
+            raise LockError(f"{file.name} has a group {group} that is no table: mend it.")
+    return found
+
+
 def pins(torch_lock: str) -> dict[str, str]:
     """Return {name: version} for the text of a locks/torch.<build>.txt."""
     return {normalize(name): version for name, version in PIN.findall(torch_lock)}
@@ -94,8 +153,9 @@ def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
     locked, wanted = pins(torch_lock), versions(poetry_lock)
     here = f"locks/torch.{build}.txt"
     mend = f"run `make lock BUILD={build}`"
+    stands_for = dict(re.findall(rf"^{INSTEAD} (\S+)==(\S+)$", torch_lock, re.MULTILINE))
     for name in ROOTS:
-        have = locked.get(name, "none").partition("+")[0]
+        have = stands_for.get(name) or locked.get(name, "none").partition("+")[0]
         want = next(iter(wanted.get(name, {"none"})))
         if have != want:
             raise LockError(
@@ -132,13 +192,13 @@ def groups(pyproject: dict) -> dict[str, set[str]]:
     """Return {group: names of packages} of a parsed pyproject.toml, `main` left out."""
     standard = pyproject.get("dependency-groups", {})
 
-    def names(group: str) -> set[str]:
+    def names(group: str, above: tuple[str, ...] = ()) -> set[str]:
         found = set()
-        for need in standard.get(group, []):
+        for need in standard.get(group, []) if group not in above else []:
             if isinstance(need, str):
                 found.add(normalize(re.match(r"[\w.-]*", need.strip()).group()))
-            elif "include-group" in need and need["include-group"] != group:
-                found |= names(need["include-group"])
+            elif isinstance(need, dict):
+                found |= names(str(need.get("include-group")), (*above, group))
         return found
 
     found = {normalize(group): names(group) for group in standard}
@@ -197,7 +257,7 @@ def check_paths(poetry_lock: dict) -> None:
         source = package.get("source", {})
         if source.get("type") not in ("directory", "file"):
             continue
-        name, path = package["name"], source["url"]
+        name, path = package["name"], str(source.get("url"))
         if not re.match(rf"{PACKAGES}/(?!\.\.)", path):
             raise LockError(
                 f"{name} is a path dependency at {path}, and only what lies in {PACKAGES} goes "
@@ -222,11 +282,12 @@ def extensions(pyproject: dict, poetry_lock: dict) -> dict[str, str]:
         kind, url = source.get("type"), source.get("url", "")
         below = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
         if kind == "git":
-            line = f"{name} @ git+{url}@{source['resolved_reference']}{below}"
+            line = f"{name} @ git+{url}@{source.get('resolved_reference')}{below}"
         elif kind in ("directory", "file"):
             line = f"{name} @ file:///mnt/{url}"
         else:
-            hashes = [f"--hash={file['hash']}" for file in package["files"]]
+            files = [file for file in package.get("files", []) if isinstance(file, dict)]
+            hashes = [f"--hash={file.get('hash')}" for file in files]
             line = f"{name}=={package['version']} {' '.join(hashes)}"
             if kind == "url":
                 line = f"{name} @ {url} {' '.join(hashes)}"
@@ -302,8 +363,9 @@ def split(
             f"TORCH_BUILD={build} has no lock {lock_file.relative_to(project)} (there are: "
             f"{', '.join(builds) or 'none'}): make it with `make lock BUILD={build}`."
         )
+    poetry_lock = read_poetry_lock(project / "poetry.lock")
+    pyproject = read_pyproject(project / "pyproject.toml")
     poetry_lock_text, torch_lock = (project / "poetry.lock").read_text(), lock_file.read_text()
-    poetry_lock, pyproject = read(project / "poetry.lock"), read(project / "pyproject.toml")
 
     check_paths(poetry_lock)
     found = options(pyproject, groups, dev_groups, extras)

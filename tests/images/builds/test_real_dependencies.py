@@ -40,7 +40,7 @@ torch::Tensor twice(torch::Tensor it) { return it * 2; }
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) { m.def("twice", &twice); }
 """,
 }
-LIBRARIES = "libgl1\nlibglib2.0-0t64|libglib2.0-0\n"
+LIBRARIES = "libgl1\nlibglib2.0-0t64|libglib2.0-0\nlibsm6\nlibxext6\n"
 TRAINS = """
 import lightning, torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -114,7 +114,7 @@ def build(project, docker_build, engine):
 def test_they_work_with_the_torch_that_was_meant(project, build, docker_run, hold):
     image = build()
     done = docker_run(image, "python", "-c", SEES)
-    assert "libGL.so.1: cannot open shared object file" in done.stderr
+    assert "cannot open shared object file" in done.stderr
     packages = project.folder / "docker" / "runtime" / "packages.txt"
     packages.write_text(packages.read_text() + LIBRARIES)
     image = build()

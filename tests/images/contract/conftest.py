@@ -200,6 +200,16 @@ def machine(image: Image, engine: docker.DockerClient) -> str:
     return names[engine.images.get(image.tag).attrs["Architecture"]]
 
 
+@pytest.fixture
+def pytorch_build(image: Image, torch_lock: dict[str, str]) -> str | None:
+    """Return which of PyTorch's builds the image has, or None for one of your own.
+
+    The version in the lock says it, such as 2.13.0+cpu, or else the build's name.
+    """
+    name = torch_lock["torch"].partition("+")[2] or image.build
+    return name if name == "cpu" or wheelhouse.cuda(name) else None
+
+
 @pytest.fixture(scope="session")
 def torch_lock(image: Image, machine: str) -> dict[str, str]:
     """Return {name: version} of the torch lock that the image's build names, for its machine."""

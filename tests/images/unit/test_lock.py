@@ -34,15 +34,10 @@ def test_the_default_indexs_build_shows_in_poetry_lock(packages, build):
     assert lock.default_build(poetry_lock(torch="1.0", **packages)) == build
 
 
-def test_the_repositorys_default_build_is_the_default_indexs():
-    parsed = tomllib.loads((TOP / "poetry.lock").read_text())
-    dockerfile = (TOP / "Dockerfile").read_text()
-    assert f"\nARG TORCH_BUILD={lock.default_build(parsed)}\n" in dockerfile
-
-
 def test_rendered_lock_is_read_back():
     wheels = {"torch": ("1.0+cpu", {DIGEST}), "triton": ("3.0", {DIGEST})}
-    text = lock.render("cpu", "--index-url https://x/cpu", {"x86_64": wheels, "aarch64": wheels})
+    both = {"x86_64": wheels, "aarch64": wheels}
+    text = lock.render("cpu", "--index-url https://x/cpu", both, {})
     assert text.startswith("--index-url https://x/cpu\n# ")
     assert split_locks.pins(text) == {"torch": "1.0+cpu", "triton": "3.0"}
     assert text.count(f"--hash=sha256:{DIGEST}") == 2
@@ -50,7 +45,7 @@ def test_rendered_lock_is_read_back():
 
 def test_a_package_for_one_machine_is_marked():
     text = lock.render(
-        "cu1", "#", {"x86_64": {"a": ("1", {DIGEST})}, "aarch64": {"b": ("1", {DIGEST})}}
+        "cu1", "#", {"x86_64": {"a": ("1", {DIGEST})}, "aarch64": {"b": ("1", {DIGEST})}}, {}
     )
     assert 'a==1 ; platform_machine == "x86_64" \\' in text
     assert 'b==1 ; platform_machine == "aarch64" \\' in text
@@ -93,6 +88,61 @@ def test_a_folder_of_wheels_names_the_exact_version(tmp_path):
         name = f"torch-{local}-cp311-cp311-linux_x86_64.whl"
         (tmp_path / name).touch()
     assert lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine") == {"torch": "1.0+mine"}
+
+
+@pytest.mark.parametrize(
+    "there, taken",
+    [
+        (["1.0", "1.0+cpu"], "1.0"),
+        (["1.0+cpu", "2.0+mine"], "1.0+cpu"),
+        (["2.0.dev20261101+cu130"], "2.0.dev20261101+cu130"),
+        (["2.0+cpu", "3.0+mine"], "3.0+mine"),
+    ],
+)
+def test_a_folder_of_wheels_with_several_or_another_version(tmp_path, there, taken):
+    for version in there:
+        (tmp_path / f"torch-{version}-cp311-cp311-linux_x86_64.whl").touch()
+    assert lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine") == {"torch": taken}
+
+
+def test_a_folder_of_wheels_that_leaves_a_choice(tmp_path):
+    for version in ("2.0", "3.0"):
+        (tmp_path / f"torch-{version}-cp311-cp311-linux_x86_64.whl").touch()
+    with pytest.raises(LockError, match=r"has torch 2.0 and 3.0, and none of them is 1.0"):
+        lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine")
+
+
+def test_a_lock_that_stands_in_for_another_version_fits():
+    wheels = {"torch": ("2.0.dev1+mine", {DIGEST})}
+    text = lock.render("mine", "#", {"x86_64": wheels, "aarch64": wheels}, {"torch": "1.0"})
+    split_locks.check_fit("mine", text, poetry_lock(torch="1.0"))
+    with pytest.raises(LockError, match=r"has torch 1.0 where poetry.lock has 1.1"):
+        split_locks.check_fit("mine", text, poetry_lock(torch="1.1"))
+
+
+def test_an_index_without_that_version_is_named(monkeypatch):
+    def none(*_):
+        raise LockError("No solution: Because there is no version of torch==9.9+cu126 and you ...")
+
+    monkeypatch.setattr(lock, "uv_compile", none)
+    with pytest.raises(LockError, match=r"whl/cu126 has no torch 9.9\+cu126 for Python 3.11"):
+        lock.torch_lock("cu126", poetry_lock(torch="9.9"), None, None)
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ('mine @ file:///p/packages/mine"]', 'mine"]'),
+        ('mine @ file:///elsewhere/mine"]', 'mine @ file:///elsewhere/mine"]'),
+    ],
+)
+def test_path_dependencies_become_relative(before, after):
+    text = f'[project]\n# why\ndependencies = ["numpy", "{before} # kept\n'
+    made = lock.with_relative_paths(text, Path("/p"))
+    assert made.startswith(f'[project]\n# why\ndependencies = ["numpy", "{after} # kept\n')
+    tables = tomllib.loads(made).get("tool", {"poetry": {"dependencies": {}}})
+    expected = {"mine": {"path": "packages/mine"}} if before != after else {}
+    assert tables["poetry"]["dependencies"] == expected
 
 
 def test_a_folder_of_wheels_that_lacks_one(tmp_path):

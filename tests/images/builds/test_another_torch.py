@@ -1,0 +1,88 @@
+"""Another torch than ours: an old one with all that belongs to it, and one of your own."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import build as build_script
+import split_locks
+from images import REPOSITORY, Image, Project
+
+pytestmark = pytest.mark.real
+
+BUILD = "torch/test_torch_is_the_build.py"
+LOCKS = "torch/test_the_image_is_the_locks.py"
+# torch and torchvision from the default index, which had CUDA 11.7 then, and a numpy of their time.
+OLD = {"torch": "2.0.1", "torchvision": "0.15.2"}
+OLD_NUMPY = '"numpy (>=1.26,<2.0)"'
+OLD_BUILD = "cu117"
+
+
+def make(folder, *words):
+    """Run make in a project and return what it prints; it must succeed."""
+    done = subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def built(docker_build, engine):
+    """Return a function that builds the runtime image of a project's torch build."""
+    made = []
+
+    def build(project, *arguments):
+        image = Image(f"{REPOSITORY}:{project.build}", "runtime", project.build, project.folder)
+        made.append(image.tag)
+        done = docker_build(
+            project.folder,
+            *(f"--tag={image.tag}", f"--build-arg=TORCH_BUILD={project.build}"),
+            *project.arguments,
+        )
+        assert done.code == 0, done.output
+        return image
+
+    yield build
+    for tag in made:
+        engine.images.remove(tag, force=True)
+
+
+def test_a_torch_of_your_own_from_a_folder(cpu_project, built, hold, tmp_path):
+    wheels = next(
+        (a.partition("wheels=")[2] for a in cpu_project.arguments if "wheels=" in a), None
+    )
+    if not wheels:
+        pytest.skip("torch came from PyTorch's index, so no folder of its wheel is at hand")
+    folder = tmp_path / "project"
+    shutil.copytree(cpu_project.folder, folder, symlinks=True)
+    make(folder, "lock", "BUILD=mine", f"WHEELS={wheels}")
+    lock = (folder / "locks" / "torch.mine.txt").read_text()
+    assert "--index-url" not in lock
+    project = dataclasses.replace(cpu_project, folder=folder, build="mine")
+    said = hold(built(project), True, f"{BUILD}::test_version", f"{BUILD}::test_cuda", LOCKS)
+    assert set(said.values()) == {""}, said
+
+
+def test_an_old_torch_with_its_numpy_triton_and_cuda(fork, built, hold):
+    folder = fork()
+    pyproject = folder / "pyproject.toml"
+    text = pyproject.read_text()
+    for name, version in OLD.items():
+        text, count = re.subn(rf'"{name} \(==[^"]*"', f'"{name} (=={version})"', text)
+        assert count == 1, f"pyproject.toml does not name {name}"
+    text, count = re.subn(r'"numpy \([^"]*"', OLD_NUMPY, text)
+    pyproject.write_text(text if count else text.replace("\n]\n", f"\n    {OLD_NUMPY},\n]\n", 1))
+    said = make(folder, "lock", f"BUILD={OLD_BUILD}")
+    for build in build_script.builds():  # those that are there are not forgotten
+        assert f"run `make lock BUILD={build}`" in said
+    pins = split_locks.pins((folder / "locks" / f"torch.{OLD_BUILD}.txt").read_text())
+    assert pins.items() >= OLD.items()
+    assert pins["triton"] == "2.0.0"
+    assert "nvidia-cudnn-cu11" in pins
+
+    image = built(Project(folder, OLD_BUILD))
+    promises = ("torch/test_torch_computes.py", BUILD, LOCKS)
+    said = hold(image, True, *promises, "runtime/test_every_file_is_accounted_for.py")
+    assert set(said.values()) == {""}, said
