@@ -148,7 +148,7 @@ def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str
             there[split_locks.normalize(name)].append(rest.partition("-")[0])
     found: dict[str, str] = {}
     for name, version in wanted.items():
-        here = sorted(set(there[name]), key=lambda each: each.partition("+")[2])
+        here = sorted(set(there[name]), key=lambda each: each.partition("+")[::-1])
         fits = [each for each in here if each.partition("+")[0] == version] or here
         fits = [each for each in fits if each.partition("+")[2] == build] or fits
         if not fits:
