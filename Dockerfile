@@ -172,10 +172,15 @@ FROM torch AS dev
 COPY --from=builder / /
 COPY --link --from=deps /app/.venv /app/.venv
 COPY --link --from=extensions /app/.venv /app/.venv
+# As in the builder, which says why.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \
-    PATH=$PATH:/opt/uv/bin
+    PATH=$PATH:/opt/uv/bin \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
+    REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
+    CURL_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
+    PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 
 ARG INDEX_URL=
 RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
@@ -184,11 +189,18 @@ RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    POETRY_PYPI_MIRROR_URL=$INDEX_URL REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
+    POETRY_PYPI_MIRROR_URL=$INDEX_URL \
     xargs poetry install --directory /mnt/locks/poetry --no-root \
     < /mnt/locks/poetry/install-dev.options \
     && PYTHONPATH=$POETRY_HOME/venv/lib/python3.11/site-packages \
     python -B /mnt/check_trees.py /mnt/locks/torch.txt
+
+# From here on Poetry leaves torch as it is, and any user may install the rest.
+ARG TORCH_BUILD
+RUN --mount=type=bind,source=docker/dev,target=/mnt/dev \
+    --mount=type=bind,source=docker/locks/split_locks.py,target=/mnt/split_locks.py \
+    --mount=type=bind,source=locks/torch.${TORCH_BUILD}.txt,target=/mnt/torch.txt \
+    /mnt/dev/hold-torch.sh /mnt
 
 COPY pyproject.toml poetry.lock ./
 COPY src src

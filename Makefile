@@ -26,8 +26,8 @@ doctor: ## what the image can do on this machine
 	@$(PYTHON) scripts/build.py python -m torchcrate doctor
 
 .PHONY: shell
-shell: ## a shell in the dev image, with Poetry, a compiler and the tests
-	@$(PYTHON) scripts/build.py --dev
+shell: ## your project in the dev image: a shell, or COMMAND='poetry add lightning'
+	@$(PYTHON) scripts/build.py --dev $(COMMAND)
 
 .PHONY: image
 image: ## build the image, run nothing

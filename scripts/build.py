@@ -116,6 +116,20 @@ def builder(environment: engine.Environment) -> str:
     return engine.quiet(["docker", "context", "show"], environment) or "default"
 
 
+def given() -> dict[str, Path]:
+    """Return what WHEELS and NETRC name, where they are set.
+
+    Ends the program with one sentence where that is not there.
+    """
+    found = {}
+    for name, kind_of in (("WHEELS", Path.is_dir), ("NETRC", Path.is_file)):
+        if os.environ.get(name):
+            found[name] = Path(os.environ[name]).expanduser().resolve()
+            if not kind_of(found[name]):
+                fail(f"{name}={os.environ[name]} is not there: name one that is, or leave it out.")
+    return found
+
+
 def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     """Build the runtime or dev image of a torch build and return its tag."""
     kind = "cpu" if torch_build == "cpu" else "gpu"
@@ -141,13 +155,9 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     if bundle:
         settings["CA_BUNDLE"] = str(bundle)
         readable.append(bundle)
-    for name, kind_of in (("WHEELS", Path.is_dir), ("NETRC", Path.is_file)):
-        if os.environ.get(name):
-            path = Path(os.environ[name]).expanduser().resolve()
-            if not kind_of(path):
-                fail(f"{name}={os.environ[name]} is not there: name one that is, or leave it out.")
-            settings[name] = str(path)
-            readable.append(path)
+    for name, path in given().items():
+        settings[name] = str(path)
+        readable.append(path)
     if settings["INDEX_URL"]:
         say(f"Index: {settings['INDEX_URL']}")
     command = ["docker", "buildx", "bake", "--file", "docker-bake.hcl"]
@@ -176,20 +186,53 @@ def user(environment: engine.Environment) -> str:
     return "0:0" if "rootless" in (security or "") else f"{os.getuid()}:{os.getgid()}"
 
 
+def dev_options() -> list[str]:
+    """Return the options that bring the project into the dev image, and what downloads need there.
+
+    The project is mounted at /workspace, and src at /app/src too, over the image's copy of it.
+    """
+    options = ["--workdir", "/workspace"]
+    options += ["--volume", f"{TOP}:/workspace", "--volume", f"{TOP}/src:/app/src"]
+    index = host.index_url()
+    for name in ("POETRY_PYPI_MIRROR_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
+        options += ["--env", f"{name}={index}"] if index else []
+    for name in ("TORCH_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        for spelling in (name, name.lower()):
+            options += ["--env", spelling] if os.environ.get(spelling) else []
+    bundle = host.ca_bundle()
+    if bundle:
+        # A copy, since Docker Desktop lets a container see the project and not /etc.
+        copy = TOP / ".tools" / "ca-certificates.crt"
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(bundle, copy)
+        options += ["--volume", f"{copy}:/etc/ssl/certs/ca-certificates.crt:ro"]
+    files = given()
+    if "NETRC" in files:
+        options += ["--volume", f"{files['NETRC']}:/tmp/.netrc:ro"]  # HOME is /tmp
+    if "WHEELS" in files:  # for restore-torch
+        options += ["--volume", f"{files['WHEELS']}:/mnt/wheels:ro"]
+        options += ["--env", "UV_FIND_LINKS=/mnt/wheels"]
+    return options
+
+
 def run(
     environment: engine.Environment, tag: str, torch_build: str, command: list[str], dev: bool
 ) -> int:
-    """Run a command in a container, with ./results at /app/results, and return its exit code."""
-    results = TOP / "results"
-    results.mkdir(exist_ok=True)
-    options = ["--rm", "--init"]
+    """Run a command in a container and return its exit code.
+
+    ./results is at /app/results; in the dev image the whole project is at /workspace.
+    """
+    options = ["--rm", "--init", "--user", user(environment)]
     options += ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     options += gpu_options(environment, tag) if torch_build != "cpu" else []
     # Room for DataLoader workers, which hand batches over in shared memory (default: 64 MB).
     options += ["--shm-size", "1g"]
     if dev:
-        options += ["--volume", f"{TOP}/src:/app/src", "--volume", f"{TOP}/tests:/app/tests"]
-    options += ["--user", user(environment), "--volume", f"{results}:/app/results"]
+        options += dev_options()
+    else:
+        results = TOP / "results"
+        results.mkdir(exist_ok=True)
+        options += ["--volume", f"{results}:/app/results"]
     try:
         return subprocess.run(
             ["docker", "run", *options, tag, *command], env=environment

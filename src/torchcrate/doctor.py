@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -17,10 +18,16 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-import torch
+try:
+    import torch
+except (ImportError, OSError) as error:  # half of it is gone, say, or of another build
+    BROKEN = str(error)
+else:
+    BROKEN = ""
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 Finding = tuple[str, str, str]  # one of the three, what was found, the remedy ("" if ok)
+RESTORE = "run `restore-torch` where there is that command (in `dev`), else build the image again."
 
 
 def python() -> Iterator[Finding]:
@@ -45,8 +52,27 @@ def torch_build() -> Iterator[Finding]:
         yield (
             PROBLEM,
             f"CUDA packages beside a torch without CUDA: {', '.join(nvidia)}",
-            "Something installed another torch over the locked one: build the image again.",
+            f"Something installed another torch over the locked one: {RESTORE}",
         )
+
+
+def torch_imports() -> Iterator[Finding]:
+    """Can torch be imported at all?"""
+    if BROKEN:
+        yield PROBLEM, f"torch cannot be imported: {BROKEN}", RESTORE.capitalize()
+
+
+def torch_lock() -> Iterator[Finding]:
+    """Is torch still what the image was built with? The dev image keeps the lock that says so."""
+    command = shutil.which("restore-torch")
+    if not command:
+        return
+    done = subprocess.run([command, "--check"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        found = "; ".join((done.stdout or done.stderr).splitlines())
+        yield PROBLEM, f"torch was changed since the image was built: {found}", RESTORE.capitalize()
+    else:
+        yield OK, done.stdout.strip(), ""
 
 
 def driver_cuda() -> int | None:
@@ -178,6 +204,8 @@ def compiler() -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     python,
+    torch_imports,
+    torch_lock,
     torch_build,
     gpu,
     shared_memory,
@@ -188,7 +216,8 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 
 def main() -> int:
     """Print every finding and return 1 if one of them is a problem, else 0."""
-    findings = [finding for check in CHECKS for finding in check()]
+    checks = (python, torch_imports, torch_lock) if BROKEN else CHECKS
+    findings = [finding for check in checks for finding in check()]
     for level, found, remedy in findings:
         print(f"{level:>7}  {found}")
         if remedy:
