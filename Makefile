@@ -27,7 +27,7 @@ doctor: ## what the image can do on this machine
 
 .PHONY: shell
 shell: ## your project in the dev image: a shell, or COMMAND='poetry add lightning'
-	@$(PYTHON) scripts/build.py --dev $(COMMAND)
+	@$(PYTHON) scripts/build.py --dev $${COMMAND:+bash -c "$$COMMAND"}
 
 .PHONY: image
 image: ## build the image, run nothing
@@ -86,6 +86,12 @@ Dockerfile.cpu: Dockerfile Makefile
 	    -e 's/docker build /docker build -f Dockerfile.cpu /' \
 	    -e 's/^ARG TORCH_BUILD=.*/ARG TORCH_BUILD=cpu/' \
 	    -e '/^# GPU only/d' -e '/^ENV NVIDIA_/d' Dockerfile > $@
+
+# Likewise: another name and Dockerfile, and no GPU asked for.
+.devcontainer/cpu/devcontainer.json: .devcontainer/gpu/devcontainer.json Makefile
+	sed -e '1s/.*/\/\/ Made from the one in gpu\/ by `make $(subst /,\/,$@)`: edit that one./' \
+	    -e 's/on the GPU/on the CPU/' -e 's/Dockerfile"/Dockerfile.cpu"/' \
+	    -e '/hostRequirements/d' $< > $@
 
 # Poetry and uv as locks/ pins them, for `make lock` and `make test`.
 .tools/done: locks/poetry.txt locks/uv.txt

@@ -186,13 +186,13 @@ def user(environment: engine.Environment) -> str:
     return "0:0" if "rootless" in (security or "") else f"{os.getuid()}:{os.getgid()}"
 
 
-def dev_options() -> list[str]:
-    """Return the options that bring the project into the dev image, and what downloads need there.
+def dev_options(project: Path) -> list[str]:
+    """Return the options that bring a project into its dev image, and what downloads need there.
 
-    The project is mounted at /workspace, and src at /app/src too, over the image's copy of it.
+    It is mounted at /workspace, and its src at /app/src too, over the image's copy of it.
     """
     options = ["--workdir", "/workspace"]
-    options += ["--volume", f"{TOP}:/workspace", "--volume", f"{TOP}/src:/app/src"]
+    options += ["--volume", f"{project}:/workspace", "--volume", f"{project}/src:/app/src"]
     index = host.index_url()
     for name in ("POETRY_PYPI_MIRROR_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
         options += ["--env", f"{name}={index}"] if index else []
@@ -202,7 +202,7 @@ def dev_options() -> list[str]:
     bundle = host.ca_bundle()
     if bundle:
         # A copy, since Docker Desktop lets a container see the project and not /etc.
-        copy = TOP / ".tools" / "ca-certificates.crt"
+        copy = project / ".tools" / "ca-certificates.crt"
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(bundle, copy)
         options += ["--volume", f"{copy}:/etc/ssl/certs/ca-certificates.crt:ro"]
@@ -228,7 +228,7 @@ def run(
     # Room for DataLoader workers, which hand batches over in shared memory (default: 64 MB).
     options += ["--shm-size", "1g"]
     if dev:
-        options += dev_options()
+        options += dev_options(TOP)
     else:
         results = TOP / "results"
         results.mkdir(exist_ok=True)

@@ -62,13 +62,11 @@ def why(lock: Path, name: str, there: str | None, wanted: str | None) -> str:
         return ""
     locked = pins(lock).get(name)
     rebuild = "run `make lock` outside the container and build the image again"
+    if locked is None and there is None:
+        return f"{name} is not installed, since this image's torch build has none: {rebuild}."
     if there != locked:
-        return (
-            f"{name} is {there or 'missing'} where this image's lock has {locked or 'none'}: "
-            "run `restore-torch`."
-            if locked or wanted is None
-            else f"{name} is not installed, since this image's torch build has none: {rebuild}."
-        )
+        here = f"this image's lock has {locked or 'none'}"
+        return f"{name} is {there or 'missing'} where {here}: run `restore-torch`."
     if wanted is None:
         return f"{name} {there} stays, since this image's torch build has it: {rebuild}."
     if wanted.partition("+")[0] != there.partition("+")[0]:

@@ -33,6 +33,7 @@ WHOLE = "base/test_python_is_whole.py::"
 POETRY = "dev/test_poetry_uses_the_venv.py::"
 DONE = "dev/test_the_lock_leaves_nothing_to_do.py::"
 COMPILES = "dev/test_torch_compiles.py::"
+HELD = "dev/test_torch_is_held.py::"
 BUILD = "torch/test_torch_is_the_build.py::"
 COMPUTES = "torch/test_torch_computes.py::"
 LOCKS = "torch/test_the_image_is_the_locks.py::"
@@ -160,6 +161,52 @@ DEV = [
         f"{DONE}test_the_dev_group_works",
         "No module named pytest",
         replace("Dockerfile", "--no-root --only dev", "--no-root --only main"),
+    ),
+    Mutation(
+        "Poetry is not told what to leave alone",
+        f"{HELD}test_poetry_leaves_it_alone",
+        "poetry install changed [",
+        at_end("dev", "RUN rm -r /opt/poetry/venv/lib/python3.11/site-packages/hold_torch-*"),
+    ),
+    Mutation(
+        "what Poetry leaves alone is not the family of poetry.lock",
+        f"{HELD}test_poetry_leaves_it_alone",
+        "poetry install changed [",
+        replace(
+            "docker/dev/torch_lock.py",
+            'return split_locks.family({"package": packages}) | split_locks',
+            "return set() & split_locks",
+        ),
+    ),
+    Mutation(
+        "only root may write to the environment",
+        f"{HELD}test_any_user_may_change_the_other_packages",
+        "Permission denied",
+        replace("docker/dev/hold-torch.sh", "chmod a+w", "true"),
+    ),
+    Mutation(
+        "versions are not compared with the lock",
+        f"{HELD}test_a_swap_is_noticed",
+        "torch is build",
+        replace("docker/dev/torch_lock.py", "elif found[name].version != version:", "elif False:"),
+    ),
+    Mutation(
+        "what does not belong is left in",
+        f"{HELD}test_it_can_be_restored",
+        "nvidia-other does not belong here",
+        replace("docker/dev/torch_lock.py", "if strangers:", "if False:"),
+    ),
+    Mutation(
+        "imports come from the image's copy of the code",
+        f"{HELD}test_imports_come_from_the_workspace",
+        "/app/src/made_here.py",
+        at_end("dev", f"RUN rm {SITE}/app_dev.pth"),
+    ),
+    Mutation(
+        "an editor has no user to run as",
+        f"{HELD}test_an_editor_has_a_user",
+        "no such user",
+        at_end("dev", "RUN userdel dev"),
     ),
     Mutation(
         "no compiler",

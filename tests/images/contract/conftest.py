@@ -10,6 +10,9 @@ there already; with `--stub` only as far as an image of stub wheels can keep it.
 """
 
 import os
+import shutil
+import subprocess
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -56,16 +59,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     folder = Path(metafunc.module.__file__).relative_to(HERE).parts[0]
     stages = STAGES[folder]
     needs_torch = metafunc.definition.get_closest_marker("real")
+    needs_stub = metafunc.definition.get_closest_marker("stub")
     option = metafunc.config.getoption
     if option("--image"):
-        fits = option("--stage") in stages and not (needs_torch and option("--stub"))
+        unfit = needs_torch if option("--stub") else needs_stub
+        fits = option("--stage") in stages and not unfit
         parameters = [pytest.param(("given", option("--stage")), id="given")] if fits else []
     else:
         parameters = [
             pytest.param((kind, stage), id=f"{kind}-{stage}", marks=getattr(pytest.mark, mark))
             for (kind, stage), mark in IMAGES.items()
             if stage in stages
-            and not (needs_torch and mark == "stub")
+            and not (needs_torch if mark == "stub" else needs_stub)
             and (kind != "stub-cpu" or folder == "torch")
         ]
     metafunc.parametrize("image", parameters, indirect=True, scope="session")
@@ -220,3 +225,48 @@ def torch_lock(image: Image, machine: str) -> dict[str, str]:
         if not marker or Marker(marker).evaluate({"platform_machine": machine}):
             found[split_locks.normalize(pin["name"])] = pin["version"]
     return found
+
+
+@pytest.fixture
+def workspace(image: Image, tmp_path: Path) -> Path:
+    """Return a copy of the image's project to mount: of what Poetry reads, and the code."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(image.project / "src", folder / "src")
+    for name in ("pyproject.toml", "poetry.lock"):
+        shutil.copy(image.project / name, folder)
+    return folder
+
+
+@pytest.fixture
+def shell(
+    image: Image, workspace: Path, docker_run: Callable[..., subprocess.CompletedProcess]
+) -> Callable[..., subprocess.CompletedProcess]:
+    """Return a function that runs bash in the image as `make shell` does, as a user without rights.
+
+    The workspace is that user's, and mounted.
+    """
+
+    def run(script: str, *options: str) -> subprocess.CompletedProcess:
+        dev = build_script.dev_options(workspace)
+        uid = os.getuid() or 12345
+        if not os.getuid():
+            for path in (workspace, *workspace.rglob("*")):
+                os.chown(path, uid, uid)
+        options = (f"--user={uid}:{uid}", *dev, *options)
+        return docker_run(image, "bash", "-euc", script, options=options)
+
+    return run
+
+
+@pytest.fixture
+def other_torch(tmp_path: Path) -> tuple:
+    """Return how to swap torch in the dev image: the script, and the options it needs to run.
+
+    It also brings a package that no other build of torch than that one would want.
+    """
+    folder = tmp_path / "other"
+    stranger = wheelhouse.wheel(folder, "nvidia-other", "1", "other", [])
+    torch = wheelhouse.wheel(folder, "torch", "9.9", "other", ["nvidia-other"])
+    wheels = " ".join(f"/mnt/other/{file.name}" for file in (torch, stranger))
+    swap = f"uv pip install --no-deps {wheels} >&2"
+    return namedtuple("Swap", "swap options")(swap, (f"--volume={folder}:/mnt/other:ro",))

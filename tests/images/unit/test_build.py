@@ -92,3 +92,28 @@ def test_a_password_in_an_address_is_neither_used_nor_printed(monkeypatch, capsy
     with pytest.raises(SystemExit, match=f"ERROR: {name} .* NETRC=") as stopped:
         build.build({}, "cpu", dev=False)
     assert "secret" not in str(stopped.value) + capsys.readouterr().out
+
+
+def test_the_dev_image_gets_what_downloads_need(monkeypatch, tmp_path):
+    for name in ("ca.crt", "netrc"):
+        (tmp_path / name).write_text("text")
+    (tmp_path / "wheels").mkdir()
+    monkeypatch.setattr(host, "index_url", lambda: "https://mirror.example/simple")
+    monkeypatch.setattr(host, "ca_bundle", lambda: tmp_path / "ca.crt")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WHEELS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("TORCH_INDEX_URL", "https://mirror.example/whl")
+    options = " ".join(build.dev_options(tmp_path))
+    for name in ("POETRY_PYPI_MIRROR_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
+        assert f"--env {name}=https://mirror.example/simple" in options
+    assert "--env TORCH_INDEX_URL " in f"{options} "
+    bundle = f"{tmp_path}/.tools/ca-certificates.crt"
+    assert f"--volume {bundle}:/etc/ssl/certs/ca-certificates.crt:ro" in options
+    assert f"--volume {tmp_path}/netrc:/tmp/.netrc:ro" in options
+    assert f"--volume {tmp_path}/wheels:/mnt/wheels:ro --env UV_FIND_LINKS=/mnt/wheels" in options
+
+
+def test_netrc_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("NETRC", "/nowhere/netrc")
+    with pytest.raises(SystemExit, match="ERROR: NETRC=/nowhere/netrc is not there"):
+        build.given()

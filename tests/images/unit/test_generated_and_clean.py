@@ -18,6 +18,16 @@ def test_dockerfile_cpu_is_made_from_dockerfile(tmp_path):
     assert made == here, "edit Dockerfile and run `make Dockerfile.cpu`"
 
 
+def test_the_cpus_devcontainer_is_made_from_the_gpus(tmp_path):
+    name = ".devcontainer/cpu/devcontainer.json"
+    shutil.copytree(TOP / ".devcontainer", tmp_path / ".devcontainer")
+    shutil.copy(TOP / "Makefile", tmp_path)
+    command = ["make", "--always-make", name]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    made, here = (tmp_path / name).read_text(), (TOP / name).read_text()
+    assert made == here, f"edit the one in gpu/ and run `make {name}`"
+
+
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cpu"])
 def test_hadolint(name):
     hadolint = Path(sys.executable).parent / "hadolint"

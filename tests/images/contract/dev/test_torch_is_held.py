@@ -1,0 +1,112 @@
+"""In `dev`, with your project mounted, nothing swaps torch behind your back."""
+
+import json
+import os
+import tomllib
+
+import pytest
+
+import split_locks
+import wheelhouse
+
+# Each installed package: its name, its version, and how its files are.
+STATE = """
+import hashlib, importlib.metadata as m, json
+found = {}
+for d in m.distributions(path=["/app/.venv/lib/python3.11/site-packages"]):
+    stats = [(str(f), f.locate().stat()) for f in d.files or ()]
+    files = repr([(name, each.st_size, each.st_mtime_ns) for name, each in stats])
+    found[d.metadata["Name"]] = f"{d.version}, files {hashlib.sha256(files.encode()).hexdigest()}"
+print(json.dumps(found))
+"""
+# What is typed, what pyproject.toml has then and what it has not.
+COMMANDS = {
+    "poetry install": ("", ""),
+    "poetry sync": ("", ""),
+    "poetry add einops": ("einops", ""),
+    "poetry add torchmetrics": ("torchmetrics", ""),
+    "poetry add einops && poetry remove einops": ("", "einops"),
+}
+
+
+def installed(output, image):
+    """Return {name: state} of the torch family from the last line of what STATE printed."""
+    family = split_locks.family(tomllib.loads((image.project / "poetry.lock").read_text()))
+    family |= split_locks.pins(
+        (image.project / f"locks/torch.{image.build}.txt").read_text()
+    ).keys()
+    states = json.loads(output.splitlines()[-1]).items()
+    found = {split_locks.normalize(name): state for name, state in states}
+    return {name: state for name, state in found.items() if name in family}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_poetry_leaves_it_alone(image, shell, workspace, command, seen):
+    """Poetry does what it is asked, torch's family stays, and what is written is yours."""
+    look = f"python -c '{STATE}'"
+    before = installed(shell(look).stdout, image)
+    assert "torch" in before
+    done = shell(f"{command} >&2; {look}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = installed(done.stdout, image)
+    changed = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+    assert not changed, f"{command} changed {changed}"
+    with_, without = COMMANDS[command]
+    pyproject, lock = ((workspace / n).read_text() for n in ("pyproject.toml", "poetry.lock"))
+    assert not with_ or (f'"{with_} (' in pyproject and f'name = "{with_}"' in lock)
+    assert not without or f'"{without} (' not in pyproject
+    owners = {path.stat().st_uid for path in workspace.rglob("*")}
+    assert owners == {os.getuid() or 12345}
+    seen(f"torch {before['torch'].partition(',')[0]} and {len(before) - 1} more stay")
+
+
+def test_any_user_may_change_the_other_packages(shell, seen):
+    """A user without rights replaces a package that came with the image."""
+    done = shell("uv pip uninstall pytest >&2 && poetry install >&2 && python -m pytest --version")
+    assert done.returncode == 0, done.stderr
+    seen(done.stdout.strip())
+
+
+def test_a_swap_is_noticed(shell, other_torch, image, seen):
+    """`restore-torch --check` names what was swapped, and the command that mends it."""
+    done = shell("restore-torch --check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = shell(f"{other_torch.swap}; restore-torch --check", *other_torch.options)
+    assert done.returncode == 1, done.stdout
+    assert "torch is 9.9 instead of" in done.stdout
+    assert done.stderr.splitlines()[-1] == (
+        f"ERROR: torch is not build {image.build} of this image: run `restore-torch`."
+    )
+    seen(done.stdout.splitlines()[0])
+
+
+@pytest.mark.stub  # the real one's wheels are gigabytes
+def test_it_can_be_restored(shell, other_torch, image, tmp_path, seen):
+    """`restore-torch` takes out what does not belong and installs what is missing, by digest."""
+    for name in ("locks", "poetry.lock"):  # the wheels that the image was built from, once more
+        (tmp_path / name).symlink_to(image.project / name)
+    wheelhouse.stub(tmp_path, image.build, tmp_path / "wheels")
+    options = (*other_torch.options, f"--volume={tmp_path}/wheels:/mnt/wheels:ro")
+    look = f"python -c '{STATE}'"
+    versions = {n: s.partition(",")[0] for n, s in installed(shell(look).stdout, image).items()}
+    restore = "restore-torch --offline --find-links /mnt/wheels >&2"
+    done = shell(f"{other_torch.swap}; {restore}; restore-torch --check >&2; {look}", *options)
+    assert done.returncode == 0, done.stderr
+    found = {n: s.partition(",")[0] for n, s in installed(done.stdout, image).items()}
+    assert found == versions
+    seen(f"torch {found['torch']}")
+
+
+def test_imports_come_from_the_workspace(shell, workspace, seen):
+    """Python finds your code at /workspace/src, where you edit it, from any folder."""
+    (workspace / "src" / "made_here.py").touch()
+    done = shell("cd / && python -c 'import made_here; print(made_here.__file__)'")
+    assert done.stdout.strip() == "/workspace/src/made_here.py", done.stderr
+    seen(done.stdout.strip())
+
+
+def test_an_editor_has_a_user(shell, seen):
+    """There is a user `dev` with a home of its own, for an editor to run as."""
+    done = shell("id dev && stat --format %U ~dev")
+    assert done.returncode == 0 and done.stdout.endswith("\ndev\n"), done.stdout + done.stderr
+    seen(done.stdout.splitlines()[0])
