@@ -121,31 +121,39 @@ def whole(distribution: Distribution) -> bool:
     return True
 
 
-def uv(*arguments: str | Path) -> None:
-    """Run `uv pip`. Ends the program with one sentence where it fails."""
-    if subprocess.run(["/opt/uv/bin/uv", "pip", *arguments], check=False).returncode:
-        sys.exit(
-            "ERROR: torch was not restored (what uv says is above): name an index with "
-            "UV_DEFAULT_INDEX=... or TORCH_INDEX_URL=..., or a folder of wheels with "
-            "`restore-torch --find-links FOLDER`."
-        )
+def uv(*arguments: str | Path) -> bool:
+    """Run `uv pip` and return whether it succeeded."""
+    return subprocess.run(["/opt/uv/bin/uv", "pip", *arguments], check=False).returncode == 0
 
 
 def restore(lock: Path, wrong: Iterable[str], strangers: set[str], options: list[str]) -> None:
-    """Take out what does not belong and install what is wrong, by digest."""
+    """Take out what does not belong and install what is wrong, by digest.
+
+    Options are uv's. A folder of wheels is asked first, and alone if it is enough. Ends the program
+    with one sentence where the wheels cannot be had.
+    """
     environment = lock.parent
     if strangers:  # first, since they may have files in common with what the lock has
         uv("uninstall", "--python", environment, *sorted(strangers))
         wrong = {*wrong, *damage(lock, packages_of(environment))[0]}
+    folder = os.environ.get("UV_FIND_LINKS") or any("--find-links" in each for each in options)
     own = re.search(r"^--index-url (\S+)", lock.read_text(), re.MULTILINE)
     if own:  # which uv would take for less than UV_DEFAULT_INDEX
         mirror = os.environ.get("TORCH_INDEX_URL", "").rstrip("/")
         options = ["--default-index", f"{mirror}/{build(lock)}" if mirror else own[1], *options]
     again = [f"--reinstall-package={name}" for name in sorted(wrong)]
-    uv(
-        *("install", "--python", environment, "--no-deps", "--require-hashes"),
-        *(*again, *options, "--requirement", lock),
-    )
+    command = ["install", "--python", environment, "--no-deps", "--require-hashes"]
+    command += [*again, *options, "--requirement", lock]
+    if folder:
+        if uv(*command, "--offline"):
+            return
+        print("The folder of wheels does not have all of it: asking the index too", flush=True)
+    if not uv(*command):
+        sys.exit(
+            "ERROR: torch was not restored (what uv says is above): name an index with "
+            "UV_DEFAULT_INDEX=... or TORCH_INDEX_URL=..., or a folder of wheels with "
+            "`restore-torch --find-links FOLDER`."
+        )
 
 
 def packages_of(environment: Path) -> list[Distribution]:
@@ -159,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="restore-torch",
         description="Bring torch and its packages back to the build that this image has.",
-        epilog="Further options are uv's, such as --find-links FOLDER or --offline.",
+        epilog="Further options are those of `uv pip install`, such as --find-links FOLDER.",
     )
     parser.add_argument("--check", action="store_true", help="only say what is wrong")
     arguments, options = parser.parse_known_args()

@@ -1,8 +1,11 @@
 """What the dev image leaves alone, what it says about it, and what it finds wrong."""
 
+import zipfile
+from importlib.metadata import distributions
+from types import SimpleNamespace
+
 import pytest
 
-import split_locks
 import torch_lock
 import wheelhouse
 
@@ -44,8 +47,6 @@ def lock(tmp_path):
 @pytest.fixture
 def installed(tmp_path):
     """Return a function that installs a stub wheel and returns the environment's packages."""
-    import zipfile
-    from importlib.metadata import distributions
 
     def install(name, version, requires=()):
         wheel = wheelhouse.wheel(tmp_path / "wheels", name, version, "cpu", list(requires))
@@ -53,6 +54,21 @@ def installed(tmp_path):
         return list(distributions(path=[str(tmp_path / "site")]))
 
     return install
+
+
+@pytest.fixture
+def uv(monkeypatch):
+    """Return what uv is asked, in place of uv."""
+    monkeypatch.delenv("UV_FIND_LINKS", raising=False)
+    monkeypatch.delenv("TORCH_INDEX_URL", raising=False)
+    uv = SimpleNamespace(asked=[], refuses=None)
+
+    def run(*arguments):
+        uv.asked.append(list(arguments))
+        return uv.refuses not in arguments
+
+    monkeypatch.setattr(torch_lock, "uv", run)
+    return uv
 
 
 def test_an_environment_without_a_lock_is_nobodys_business(tmp_path):
@@ -188,17 +204,26 @@ def test_no_lock_is_one_sentence(monkeypatch, tmp_path):
         (CUDA, "https://mirror.example/whl/", []),
     ],
 )
-def test_restoring_asks_the_locks_own_index(lock, monkeypatch, text, mirror, index):
-    asked = []
-    monkeypatch.setattr(torch_lock, "uv", lambda *arguments: asked.append(list(arguments)))
+def test_restoring_asks_the_locks_own_index(lock, uv, monkeypatch, text, mirror, index):
     monkeypatch.setenv("TORCH_INDEX_URL", mirror)
     file = lock("cpu", text)
-    torch_lock.restore(file, ["torch"], set(), ["--offline"])
-    (command,) = asked
-    assert command[-4 - len(index) :] == [
-        *("--reinstall-package=torch", *index, "--offline", "--requirement", file)
+    torch_lock.restore(file, ["torch"], set(), ["--link-mode=copy"])
+    (command,) = uv.asked
+    assert command[5:] == [
+        *("--reinstall-package=torch", *index, "--link-mode=copy", "--requirement", file)
     ]
 
 
-def test_the_family_is_split_locks_own():
-    assert torch_lock.split_locks is split_locks
+def test_a_folder_of_wheels_is_asked_first_and_alone_if_it_is_enough(lock, uv, monkeypatch):
+    torch_lock.restore(lock("cpu", CPU), ["torch"], set(), ["--find-links", "wheels"])
+    assert ["--offline" in command for command in uv.asked] == [True]
+    monkeypatch.setenv("UV_FIND_LINKS", "wheels")
+    uv.refuses = "--offline"
+    torch_lock.restore(lock("cpu", CPU), ["torch"], set(), [])
+    assert ["--offline" in command for command in uv.asked[1:]] == [True, False]
+
+
+def test_wheels_that_cannot_be_had_are_one_sentence(lock, uv):
+    uv.refuses = "install"
+    with pytest.raises(SystemExit, match=r"^ERROR: torch was not restored \(what uv says is above"):
+        torch_lock.restore(lock("cpu", CPU), ["torch"], set(), [])
