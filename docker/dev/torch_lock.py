@@ -37,7 +37,7 @@ def pins(lock: Path) -> dict[str, str]:
     """Return {name: version} of what the lock has for this machine."""
     wanted = map(Requirement, PIN.findall(lock.read_text()))
     return {
-        normalize(each.name): str(each.specifier).removeprefix("==")
+        normalize(each.name): str(each.specifier).lstrip("=")
         for each in wanted
         if not each.marker or each.marker.evaluate()
     }

@@ -9,11 +9,11 @@ import pytest
 import torch_lock
 import wheelhouse
 
-CPU = "--index-url https://example.com/whl/cpu\ntorch==2.13.0+cpu \\\n    --hash=sha256:00\n"
+CPU = "--index-url https://example.com/whl/cpu\ntorch===2.13.0+cpu \\\n    --hash=sha256:00\n"
 CUDA = """# Its index is the default one.
 nvidia-cublas==13.1 \\
     --hash=sha256:00
-torch==2.13.0 ; platform_machine == 'x86_64' \\
+torch===2.13.0 ; platform_machine == 'x86_64' \\
     --hash=sha256:00
 torch==2.13.0+other ; platform_machine != 'x86_64' \\
     --hash=sha256:00
