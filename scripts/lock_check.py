@@ -49,10 +49,10 @@ def locks(top: Path) -> Iterator[str]:
             split_locks.check_fit(build, text, poetry_lock)
         except LockError as error:
             yield str(error)
-    absolute = re.search(r"(\S+) @ file://\S+", (top / "pyproject.toml").read_text())
+    absolute = re.search(r"([\w.-]+) @ file://", (top / "pyproject.toml").read_text())
     if absolute:
         yield (
-            f"pyproject.toml names {absolute.group(1).strip(chr(34))} by a path of one machine: "
+            f"pyproject.toml names {absolute.group(1)} by a path of one machine: "
             f"{LOCK}, which makes it a relative one."
         )
     old_style = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})

@@ -14,6 +14,7 @@ image's torch, with the help of what `torch-extensions-build` names.
 """
 
 import argparse
+import posixpath
 import re
 import subprocess
 import sys
@@ -258,7 +259,7 @@ def check_paths(poetry_lock: dict) -> None:
         if source.get("type") not in ("directory", "file"):
             continue
         name, path = package["name"], str(source.get("url"))
-        if not re.match(rf"{PACKAGES}/(?!\.\.)", path):
+        if not posixpath.normpath(path).startswith(f"{PACKAGES}/"):
             raise LockError(
                 f"{name} is a path dependency at {path}, and only what lies in {PACKAGES} goes "
                 f"into an image: move it to {PACKAGES}/{name}, then run `poetry remove {name}` and "

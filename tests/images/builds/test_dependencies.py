@@ -238,6 +238,19 @@ def test_each_kind_of_dependency(built, docker_run, hold, kind):
     assert set(said.values()) == {""}, said
 
 
+def test_a_local_environment_has_them_too(project, make):
+    folder, wheels = project
+    make(folder, "venv", "BUILD=cpu", f"WHEELS={wheels['cpu']}", *KINDS["cpu"][0])
+    found = json.loads(run(f"{folder}/.venv/bin/python", "-c", PROBE, cwd=folder))
+    assert found["torch"].endswith("+cpu")
+    assert found["against"] == found["torch"]
+    assert {"lightning", "pytest", *KINDS["cpu"][1]} <= set(found["there"])
+    assert not [name for name in found["there"] if name.startswith("nvidia-cu")]
+    package = next((folder / "src").glob("*/__init__.py")).parent.name
+    code = f"import importlib.util as u; print(u.find_spec({package!r}).origin)"
+    assert run(f"{folder}/.venv/bin/python", "-c", code, cwd="/").startswith(str(folder / "src"))
+
+
 def test_path_dependencies_hold_on_any_machine(project):
     folder, _ = project
     assert str(folder) not in (folder / "pyproject.toml").read_text()

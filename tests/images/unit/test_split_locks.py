@@ -158,3 +158,99 @@ def test_a_lock_with_a_merge_conflict(tmp_path):
 )
 def test_a_mirror_takes_the_place_of_its_own_index_only(lock, index, torch_index, expected):
     assert split_locks.with_index(lock, index, torch_index, "cpu") == expected
+
+
+GROUPS = {
+    "project": {"optional-dependencies": {"speech": ["soundfile"]}},
+    "dependency-groups": {
+        "dev": ["pytest>=9", {"include-group": "lint"}],
+        "lint": ["Ruff"],
+        split_locks.EXTENSIONS: ["Torch_Scatter (==2.1)", {"include-group": "dev"}],
+    },
+    "tool": {"poetry": {"group": {"docs": {"dependencies": {"Sphinx": "*"}}}}},
+}
+
+
+def test_groups_are_found_in_both_places_and_follow_includes():
+    assert split_locks.groups(GROUPS) == {
+        "dev": {"pytest", "ruff"},
+        "lint": {"ruff"},
+        "docs": {"sphinx"},
+        split_locks.EXTENSIONS: {"torch-scatter", "pytest", "ruff"},
+    }
+
+
+def test_groups_that_include_each_other_end():
+    loop = {"dependency-groups": {"a": [{"include-group": "b"}], "b": [{"include-group": "a"}]}}
+    assert split_locks.groups(loop) == {"a": set(), "b": set()}
+
+
+def test_options_for_poetry():
+    found = split_locks.options(GROUPS, "main, docs", "dev", "Speech")
+    assert found == {
+        "install.options": f"--only=main,docs,{split_locks.EXTENSIONS} --extras=speech",
+        "install-dev.options": f"--only=main,docs,{split_locks.EXTENSIONS},dev --extras=speech",
+    }
+    more = {"dependency-groups": {split_locks.EXTENSIONS_BUILD: []}}
+    assert split_locks.options(more, "main", "", "") == {
+        "install.options": "--only=main",
+        "install-dev.options": "--only=main",
+        "install-build.options": f"--only={split_locks.EXTENSIONS_BUILD}",
+    }
+
+
+@pytest.mark.parametrize(
+    "chosen, says",
+    [
+        (("main,serve", "dev", ""), "DEPENDENCY_GROUPS names serve, which pyproject.toml does not"),
+        (("main", "dev,tests", ""), "DEV_GROUPS names tests, which pyproject.toml does not have"),
+        (("main", "dev", "vision"), r"EXTRAS names vision, .*\(there are: speech\)"),
+    ],
+)
+def test_names_that_pyproject_lacks(chosen, says):
+    with pytest.raises(LockError, match=says):
+        split_locks.options(GROUPS, *chosen)
+
+
+@pytest.mark.parametrize(
+    "source, says",
+    [
+        (
+            {"url": "../mine"},
+            "mine is a path dependency at ../mine, and only what lies in packages",
+        ),
+        ({"url": "packages/a/../../mine"}, "at packages/a/../../mine, and only"),
+        ({"url": "packages/mine", "develop": True}, "mine is an editable path dependency"),
+    ],
+)
+def test_path_dependencies_that_an_image_cannot_have(source, says):
+    package = {"name": "mine", "develop": source.pop("develop", False)}
+    package["source"] = {"type": "directory", **source}
+    with pytest.raises(LockError, match=says):
+        split_locks.check_paths({"package": [package]})
+
+
+@pytest.mark.parametrize(
+    "source, line",
+    [
+        ({}, "compiled==1.0 --hash=sha256:0"),
+        (
+            {"type": "legacy", "url": "https://example.com/simple"},
+            "--extra-index-url https://example.com/simple\ncompiled==1.0 --hash=sha256:0",
+        ),
+        (
+            {"type": "git", "url": "https://example.com/a.git", "resolved_reference": "abc"},
+            "compiled @ git+https://example.com/a.git@abc",
+        ),
+        ({"type": "directory", "url": "packages/a"}, "compiled @ file:///mnt/packages/a"),
+        (
+            {"type": "url", "url": "https://example.com/a.tar.gz"},
+            "compiled @ https://example.com/a.tar.gz --hash=sha256:0",
+        ),
+    ],
+)
+def test_extensions_are_built_from_where_the_lock_says(source, line):
+    pyproject = {"dependency-groups": {split_locks.EXTENSIONS: ["compiled"]}}
+    package = {"name": "Compiled", "version": "1.0", "files": [{"hash": "sha256:0"}]}
+    found = split_locks.extensions(pyproject, {"package": [{**package, "source": source}]})
+    assert found == {"compiled": f"--no-binary compiled\n{line}\n"}
