@@ -1,4 +1,4 @@
-"""Command line: ``python -m torchcrate [train] [options]`` or ``python -m torchcrate doctor``."""
+"""Command line: `python -m torchcrate [train|doctor] [options]`."""
 
 import argparse
 import os
