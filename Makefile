@@ -72,6 +72,16 @@ venv: .tools/done ## the image's environment as a local .venv, from the same loc
 lint: .tools/tests/done ## pre-commit on all files
 	@.tools/tests/bin/pre-commit run --all-files
 
+.PHONY: init
+init: .tools/tests/done ## make the template your project, in here or INTO=folder: NAME=my-project (or it asks)
+	@.tools/tests/bin/python scripts/init.py $(call given,NAME,name) $(call given,PACKAGE,package) \
+	    $(call given,DESCRIPTION,description) $(call given,AUTHOR,author) $(call given,IMAGE,image) \
+	    $(call given,REPOSITORY,repository) $(call given,INTO,into)
+
+# A flag, where the variable is given to make itself: NAME, say, means something else in some
+# machines' environment. The shell takes the value, so that it may hold anything but make's own $.
+given = $(if $(filter command,$(origin $(1))),--$(2)="$$$(1)")
+
 .PHONY: engine-stop
 engine-stop: ## stop the private Docker Engine, if one was started
 	@$(PYTHON) scripts/engine.py down
