@@ -78,6 +78,10 @@ init: .tools/tests/done ## make the template your project, in here or INTO=folde
 	    $(call given,DESCRIPTION,description) $(call given,AUTHOR,author) $(call given,IMAGE,image) \
 	    $(call given,REPOSITORY,repository) $(call given,INTO,into)
 
+.PHONY: update
+update: .tools/tests/done ## merge a newer template into your project: TEMPLATE=address [REF=main]
+	@.tools/tests/bin/python scripts/update.py $(call given,TEMPLATE,template) $(call given,REF,ref)
+
 # A flag, where the variable is given to make itself: NAME, say, means something else in some
 # machines' environment. The shell takes the value, so that it may hold anything but make's own $.
 given = $(if $(filter command,$(origin $(1))),--$(2)="$$$(1)")
