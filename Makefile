@@ -131,5 +131,5 @@ pytest = INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m py
 # that Poetry has built in, minds ~/.netrc and the system's certificates.
 tools = index=$$($(PYTHON) scripts/host.py) && \
     PATH="$$PWD/.tools/bin:$$PWD/.tools/poetry/bin:$$PATH" PYTHONPATH="$$PWD/docker/locks" \
-    UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_NATIVE_TLS=true \
+    UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_SYSTEM_CERTS=true \
     POETRY_SYSTEM_GIT_CLIENT=true VIRTUAL_ENV="$$PWD/.tools/poetry"

@@ -30,11 +30,26 @@ import tomlkit
 
 TOP = Path(__file__).resolve().parent.parent
 RECORD = ".template.toml"
-# About the template alone: a project has no use for them.
+# About the template alone, files and folders: a project has no use for them.
 TEMPLATE_ONLY = (
+    "docs/adopt.md",
+    "examples",
+    "scripts/adopt.py",
+    "tests/images/builds/test_a_project_is_adopted.py",
+    "tests/images/builds/test_a_project_is_made.py",
+    "tests/images/builds/test_another_torch.py",
+    "tests/images/builds/test_dependencies.py",
+    "tests/images/builds/test_real_dependencies.py",
+    "tests/images/builds/test_the_articles_project.py",
+    "tests/images/existing.py",
     "tests/images/template.py",
+    "tests/images/unit/test_adopt.py",
     "tests/images/unit/test_init.py",
     "tests/images/unit/test_update.py",
+)
+# What stands between such lines is too.
+ABOUT_TEMPLATE = re.compile(
+    r"^[# ]*<!-- template -->\n.*?^[# ]*<!-- /template -->\n+", re.DOTALL | re.MULTILINE
 )
 # A line of the template's code has room for a package of this many letters.
 LONGEST = 40
@@ -254,7 +269,7 @@ def render(files: Files, answers: Answers) -> Files:
     old_name, old_package = names(files)
     rendered: Files = {}
     for path, content in files.items():
-        if path in TEMPLATE_ONLY:
+        if path in TEMPLATE_ONLY or path.startswith(tuple(f"{name}/" for name in TEMPLATE_ONLY)):
             continue
         try:
             text = content.decode()
@@ -264,8 +279,7 @@ def render(files: Files, answers: Answers) -> Files:
         if "\0" in text:  # binary
             rendered[new_path] = content
             continue
-        if path.endswith(".md"):  # what only somebody needs who has yet to run this
-            text = re.sub(r"<!-- template -->.*?<!-- /template -->\n*", "", text, flags=re.S)
+        text = ABOUT_TEMPLATE.sub("", text)
         text = rename(text, old_name, old_package, answers, path.endswith(".py"))
         if path in SPECIAL:
             text = SPECIAL[path](text, answers)

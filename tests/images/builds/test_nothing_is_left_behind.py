@@ -31,7 +31,7 @@ def test_stopping_the_tests(docker_build, engine, number, tmp_path):
             # A shell that starts tests in the background has them ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-    label = {"label": f"torchcrate-test={SESSION}"}
+    label = {"label": f"image-test={SESSION}"}
     try:
         deadline = time.monotonic() + 120
         while not (
