@@ -562,6 +562,12 @@ RUNTIME = [
         replace("Dockerfile", "image.ref.name= \\", "image.ref.name=ubuntu \\"),
     ),
     Mutation(
+        "a package that apt was to bring",
+        f"{FILES}test_packages_of_apt",
+        "not there: [['libsndfile1']]",
+        after="echo 'libsndfile1 # for soundfile' >> docker/runtime/packages.txt",
+    ),
+    Mutation(
         "the image is of another commit",
         f"{LABELS}test_revision",
         "the image is of commit ",
