@@ -5,6 +5,9 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 PYTHON ?= python3
+# This file's name, and how it is called: a project that has a Makefile has this one as image.mk.
+self := $(firstword $(MAKEFILE_LIST))
+make := make$(if $(filter-out Makefile,$(self)), -f $(self))
 # The choices that `make NAME=value` hands on to the scripts.
 export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR PPA_URL WHEELS
 export DEPENDENCY_GROUPS DEV_GROUPS EXTRAS POETRY_INSTALLER POETRY_INSTALLER_URL
@@ -14,8 +17,8 @@ endif
 
 .PHONY: help
 help: ## list the targets
-	@echo "make run [BUILD=cpu|cu130]     … or any of these:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "$(make) run [BUILD=cpu|cu130]     … or any of these:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  $(make) %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## build the image and train the sample in it; results in ./results
@@ -48,12 +51,12 @@ check: .tools/tests/done ## hold the contract against an image: IMAGE=name:tag B
 
 .PHONY: add
 add: .tools/done ## add a dependency to pyproject.toml and poetry.lock: NAME='lightning>=2.5'
-	@$(tools) poetry add --lock $(or $(NAME),$(error name what to add: make add NAME=lightning))
+	@$(tools) poetry add --lock $(call package,add)
 	@$(tools) .tools/poetry/bin/python scripts/lock.py --paths
 
 .PHONY: remove
 remove: .tools/done ## take a dependency out of pyproject.toml and poetry.lock: NAME=lightning
-	@$(tools) poetry remove --lock $(or $(NAME),$(error name what to remove: make remove NAME=lightning))
+	@$(tools) poetry remove --lock $(call package,remove)
 
 .PHONY: lock
 lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch build
@@ -67,6 +70,14 @@ lock-check: .tools/done ## do the locks, the Dockerfiles, the bake file and the 
 .PHONY: venv
 venv: .tools/done ## the image's environment as a local .venv, from the same locks: [BUILD=cpu]
 	@$(tools) .tools/poetry/bin/python scripts/venv.py
+
+# <!-- template -->
+.PHONY: adopt
+adopt: .tools/done ## bring the images into a Poetry project: INTO=../project [BUILD= CODE= COMMAND= REPLACE=1]
+	@$(tools) .tools/poetry/bin/python scripts/adopt.py "$(or $(INTO),$(error name the project: make adopt INTO=../project))" \
+	    $(if $(BUILD),--build $(BUILD)) $(if $(CODE),--code '$(CODE)') $(if $(COMMAND),--command '$(COMMAND)') \
+	    $(if $(REPLACE),--replace)
+# <!-- /template -->
 
 .PHONY: lint
 lint: .tools/tests/done ## pre-commit on all files
@@ -82,6 +93,9 @@ init: .tools/tests/done ## make the template your project, in here or INTO=folde
 update: .tools/tests/done ## merge a newer template into your project: TEMPLATE=address [REF=main]
 	@.tools/tests/bin/python scripts/update.py $(call given,TEMPLATE,template) $(call given,REF,ref)
 
+# NAME, where it is given to make itself.
+package = $(if $(filter command,$(origin NAME)),$(NAME),$(error say which package: make $(1) NAME=lightning))
+
 # A flag, where the variable is given to make itself: NAME, say, means something else in some
 # machines' environment. The shell takes the value, so that it may hold anything but make's own $.
 given = $(if $(filter command,$(origin $(1))),--$(2)="$$$(1)")
@@ -95,8 +109,8 @@ engine-remove: ## … and delete it with all its images
 	@$(PYTHON) scripts/engine.py remove
 
 # Dockerfile.cpu differs in its first lines, the default build, and what only a GPU needs.
-Dockerfile.cpu: Dockerfile Makefile
-	sed -e '1s/.*/# The CPU image, made from Dockerfile by `make Dockerfile.cpu`: edit that one./' \
+Dockerfile.cpu: Dockerfile $(self)
+	sed -e '1s/.*/# The CPU image, made from Dockerfile by `$(make) Dockerfile.cpu`: edit that one./' \
 	    -e 's/docker build /docker build -f Dockerfile.cpu /' \
 	    -e 's/^ARG TORCH_BUILD=.*/ARG TORCH_BUILD=cpu/' \
 	    -e '/^# GPU only/d' -e '/^ENV NVIDIA_/d' Dockerfile > $@

@@ -56,6 +56,16 @@ def version() -> str:
     return found.group(1) if found else ""
 
 
+def code(project: Path = TOP) -> dict[str, str]:
+    """Return {path in a project: path in the image} of the code, as its Dockerfile copies it."""
+    found = {}
+    text = (project / "Dockerfile").read_text()
+    for sources, target in re.findall(r"^COPY (?:--\S+ )*(.+) (/app/src\S*)$", text, re.M):
+        for source in sources.split():
+            found[source] = target + (Path(source).name if target.endswith("/") else "")
+    return found
+
+
 def torch_index_answers(build: str) -> bool:
     """Return whether the index that a build's lock names, or the mirror of it, has torch."""
     first = (TOP / "locks" / f"torch.{build}.txt").read_text().partition("\n")[0]
@@ -192,7 +202,9 @@ def dev_options(project: Path) -> list[str]:
     It is mounted at /workspace, and its src at /app/src too, over the image's copy of it.
     """
     options = ["--workdir", "/workspace"]
-    options += ["--volume", f"{project}:/workspace", "--volume", f"{project}/src:/app/src"]
+    options += ["--volume", f"{project}:/workspace"]
+    for name, target in code().items():
+        options += ["--volume", f"{project / name}:{target}"]
     index = host.index_url()
     for name in ("POETRY_PYPI_MIRROR_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
         options += ["--env", f"{name}={index}"] if index else []

@@ -32,6 +32,7 @@ TOP = Path(__file__).resolve().parent.parent
 RECORD = ".template.toml"
 # About the template alone, files and folders: a project has no use for them.
 TEMPLATE_ONLY = (
+    ".github/workflows/article.yml",
     "docs/adopt.md",
     "examples",
     "scripts/adopt.py",
@@ -462,6 +463,10 @@ def write(folder: Path, before: Files, after: Files, old: str, new: str) -> None
             file = folder / path
             if not file.exists() or file.read_bytes() != content:
                 file.write_bytes(content)
+        gone = {parent for path in before.keys() - after.keys() for parent in Path(path).parents}
+        for path in sorted(gone, key=lambda parent: -len(parent.parts)):
+            if (folder / path).is_dir() and not any((folder / path).iterdir()):
+                (folder / path).rmdir()
         git_must(folder, "add", "--all")
     except BaseException:  # Ctrl-C too
         if target.exists():
@@ -470,6 +475,7 @@ def write(folder: Path, before: Files, after: Files, old: str, new: str) -> None
             (folder / path).unlink(missing_ok=True)
         for path, content in before.items():
             file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
             if not file.exists() or file.read_bytes() != content:
                 file.write_bytes(content)
         git(folder, "reset", "--quiet")

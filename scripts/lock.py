@@ -163,10 +163,11 @@ def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str
 
 
 def from_digests(build: str, poetry_lock: dict, file: Path) -> dict[str, Wheels]:
-    """Return {machine: wheels} of torch and its sisters from a list of digests.
+    """Return {machine: wheels} of the torch family from a list of digests.
 
-    The file is TOML with a table [[wheel]] for each wheel: name, version, platform, sha256. For a
-    build whose torch needs nothing else of its own, such as cpu.
+    The file is TOML with a table [[wheel]] for each wheel: name, version, platform, sha256. Torch
+    and its sisters have the build's name in their version. What else the build's torch needs of its
+    own, such as triton, is listed in the version that poetry.lock has.
     """
     found: dict[str, Wheels] = {machine: {} for machine in PLATFORMS}
     try:
@@ -177,11 +178,14 @@ def from_digests(build: str, poetry_lock: dict, file: Path) -> dict[str, Wheels]
             f"{file} is no list of digests ({error}): it wants TOML with a table [[wheel]] of "
             f"{', '.join(DIGEST_KEYS)} for each wheel."
         ) from None
+    versions = split_locks.versions(poetry_lock)
+    family = versions.keys() & split_locks.family(poetry_lock)
+    wanted = {name: next(iter(versions[name])) for name in family}
+    wanted |= {name: f"{version}+{build}" for name, version in roots(poetry_lock).items()}
     for wheel in wheels:
         machine = next((m for m in PLATFORMS if wheel["platform"].endswith(m)), None)
-        wanted = f"{roots(poetry_lock).get(wheel['name'])}+{build}"
-        if machine and wheel["version"] == wanted:
-            found[machine][wheel["name"]] = (wanted, {wheel["sha256"]})
+        if machine and wheel["version"] == wanted.get(wheel["name"]):
+            found[machine][wheel["name"]] = (wheel["version"], {wheel["sha256"]})
     for name in roots(poetry_lock):
         if name not in found["x86_64"]:
             raise LockError(f"{file} has no digest of {name} for {build} on x86-64.")
@@ -246,6 +250,7 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path
 def lock_tools(source: Path) -> None:
     """Write the lock of one of locks/*.in; what is locked and still fits stays."""
     target = source.with_suffix(".txt")
+    before = (target.read_bytes(), target.stat()) if target.exists() else (None, None)
     done = subprocess.run(
         [
             *("uv", "pip", "compile", source.name, "--output-file", target.name, "--quiet"),
@@ -257,6 +262,8 @@ def lock_tools(source: Path) -> None:
     )
     if done.returncode:
         raise LockError(f"locks/{target.name} was not made (what uv says is above).")
+    if target.read_bytes() == before[0]:  # uv has written it all the same, and make goes by times
+        os.utime(target, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
     print(f"locks/{target.name} is up to date")
 
 

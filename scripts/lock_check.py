@@ -82,7 +82,7 @@ def dockerfiles(top: Path) -> Iterator[str]:
         for file in (top / "Dockerfile", makefile):
             shutil.copy(file, folder)
         subprocess.run(
-            ["make", "--silent", "-f", makefile.name, "Dockerfile.cpu"],
+            f"make --silent -f {makefile.name} Dockerfile.cpu".split(),
             cwd=folder,
             check=True,
             stdout=subprocess.DEVNULL,
@@ -113,6 +113,7 @@ def dockerfiles(top: Path) -> Iterator[str]:
 
 def workflows(top: Path) -> Iterator[str]:
     """Yield what workflows name that the project does not have: another Python, a build."""
+    examples = {file.name[6:-4] for file in top.glob("examples/*/locks/torch.*.txt")}
     for file in sorted((top / ".github" / "workflows").glob("*.y*ml")):
         text, name = file.read_text(), file.relative_to(top)
         if "make" not in text:
@@ -120,8 +121,8 @@ def workflows(top: Path) -> Iterator[str]:
         for found in re.findall(r"python-version: *[\"']?([\d.]+)", text):
             if found != python(top):
                 yield f"{name} sets up Python {found}, and the image has {python(top)}: change it."
-        for found in re.findall(r"\b(?:TORCH_)?BUILD[=:] ?([a-z]+[\w.]*)", text):
-            if found not in builds(top):
+        for found in sorted(set(re.findall(r"\b(?:TORCH_)?BUILD[=:] ?([a-z]+[\w.]*)", text))):
+            if found not in {*builds(top), *examples}:
                 yield f"{name} builds {found}, which has no lock: run `make lock BUILD={found}`."
 
 

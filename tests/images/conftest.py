@@ -195,7 +195,7 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         for arguments in (
             ("init", "--quiet"),
             ("remote", "add", "origin", origin),
-            ("add", "README.md"),
+            ("add", "pyproject.toml"),
             (*as_me, *commit),
         ):
             subprocess.run(["git", *arguments], cwd=folder, check=True)
@@ -218,10 +218,11 @@ def stub_projects(
     builds = {"gpu": build_script.default_gpu_build(), "cpu": "cpu"}
     for build in builds.values():
         wheelhouse.stub(folder, build, wheels / build)
-    (folder / ".env").write_text(f"TOKEN={CANARY}-env\n")
-    (folder / ".netrc").write_text(f"machine example.com password {CANARY}-own-netrc\n")
-    (folder / "src" / ".env").write_text(f"TOKEN={CANARY}-src-env\n")
-    (folder / "src" / ".netrc").write_text(f"machine example.com password {CANARY}-src-netrc\n")
+    code = [folder / name for name in build_script.code(folder)]
+    for place in [folder, *(path for path in code if path.is_dir())]:
+        words = f"{CANARY}-{place.relative_to(folder).name}"
+        (place / ".env").write_text(f"TOKEN={words}-env\n")
+        (place / ".netrc").write_text(f"machine example.com password {words}-netrc\n")
     return {
         kind: Project(folder, build, (f"--build-context=wheels={wheels / build}",))
         for kind, build in builds.items()
@@ -255,9 +256,12 @@ def cpu_project(fork: Callable[[], Path]) -> Project:
         )
     pyproject = folder / "pyproject.toml"
     document = tomlkit.parse(pyproject.read_text())
-    needs = document["project"]["dependencies"]
-    for need in [need for need in needs if need.startswith(("torchvision", "torchaudio"))]:
+    sisters = ("torchvision", "torchaudio")
+    needs = document.get("project", {}).get("dependencies", [])
+    for need in [need for need in needs if need.startswith(sisters)]:
         needs.remove(need)
+    for name in sisters:  # where an older Poetry had them
+        document.get("tool", {}).get("poetry", {}).get("dependencies", {}).pop(name, None)
     pyproject.write_text(tomlkit.dumps(document))
     project = Project(
         folder,

@@ -158,9 +158,9 @@ DEV = [
     ),
     Mutation(
         "the dev group is missing",
-        f"{DONE}test_the_dev_group_works",
-        "No module named pytest",
-        replace("Dockerfile", "--no-root --only dev", "--no-root --only main"),
+        f"{DONE}test_the_dev_group_is_there",
+        "PackageNotFoundError: No package metadata was found for ",
+        replace("Dockerfile", "poetry/install-dev.options", "poetry/install.options"),
     ),
     Mutation(
         "Poetry is not told what to leave alone",
@@ -248,7 +248,7 @@ TORCH = [
         "the dev group in runtime",
         f"{LOCKS}test_installed_packages",
         "'pytest': 'installed ",
-        replace("Dockerfile", "--no-root --only main", "--no-root"),
+        replace("Dockerfile", "project/install.options", "project/install-dev.options"),
     ),
     Mutation(
         "a package that no lock names",

@@ -7,7 +7,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 
 # What takes seconds comes first. The last one but one stops and kills the private engine.
-ORDER = ("unit", "stub", "build", "mutation", "engine", "real")
+ORDER = ("unit", "stub", "template", "build", "mutation", "engine", "real")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,10 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with what it needs, and put them in order."""
     for item in items:
-        if HERE / "unit" in item.path.parents:
-            item.add_marker("unit")
-        elif not any(item.get_closest_marker(name) for name in ORDER):
-            item.add_marker("build")
+        if not any(item.get_closest_marker(name) for name in ORDER):
+            item.add_marker("unit" if HERE / "unit" in item.path.parents else "build")
     items.sort(
         key=lambda item: next(
             (i for i, name in enumerate(ORDER) if item.get_closest_marker(name)), len(ORDER)

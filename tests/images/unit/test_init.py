@@ -38,6 +38,8 @@ SAMPLE = (
     "tests/images/sample_mutations.py",
     "tests/images/contract/*/test_the_sample_*.py",
 )
+
+pytestmark = pytest.mark.template
 OLD_NAME, OLD_PACKAGE = init.names({"pyproject.toml": (TOP / "pyproject.toml").read_bytes()})
 
 
@@ -549,7 +551,7 @@ for text in json.load(sys.stdin):
         ("a.md", "python -m old_name", "python -m new_p"),
         ("a.md", "`docker run old-name:cpu`", "`docker run new-image:cpu`"),
         ("a.md", "old_name.train", "new_p.train"),
-        ("a.md", "a<!-- template -->\nold-name\n<!-- /template -->\n\nb", "ab"),
+        ("a.md", "a\n<!-- template -->\nold-name\n<!-- /template -->\n\nb", "a\nb"),
         ("a.sh", "OLD_NAME_HOME=1", "NEW_P_HOME=1"),
         ("a.py", "from old_name.a import b", "from new_p.a import b"),
         ("a.py", 'prog="old_name"', 'prog="new_p"'),

@@ -78,6 +78,16 @@ def test_from_digests_takes_the_builds_wheels_of_this_version(digests):
     )
 
 
+def test_from_digests_takes_what_else_the_builds_torch_needs(digests):
+    wheel = '\n[[wheel]]\nname="triton"\nversion="2.0"\nplatform="linux_x86_64"\nsha256="{}"'
+    digests.write_text(digests.read_text() + wheel.format("5" * 64))
+    poetry = poetry_lock(torch="1.0", triton="2.0")
+    poetry["package"][0]["dependencies"]["triton"] = "2.0"
+    text = lock.torch_lock("cu118", poetry, None, digests)
+    assert split_locks.pins(text) == {"torch": "1.0+cu118", "triton": "2.0"}
+    assert f"--hash=sha256:{'5' * 64}" in text
+
+
 def test_from_digests_that_lack_one(digests):
     with pytest.raises(LockError, match="has no digest of torchvision for cpu"):
         lock.torch_lock("cpu", poetry_lock(torch="1.0", torchvision="0.1"), None, digests)

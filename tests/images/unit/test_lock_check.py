@@ -13,7 +13,7 @@ import build
 TOP = Path(__file__).resolve().parents[3]
 GPU = build.default_gpu_build()
 NAMES = ("pyproject.toml", "poetry.lock", "locks", "Dockerfile", "Dockerfile.cpu", "Makefile")
-NAMES += ("image.mk", "docker-bake.hcl", ".github", "scripts", "docker")
+NAMES += ("image.mk", "docker-bake.hcl", ".github", "scripts", "docker", "examples")
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ EDITS = {
         "Dockerfile builds cu999, which has no lock: run `make",
     ),
     "another Python in the workflow": (
-        *(".github/workflows/*.yml", r'python-version: "3.11"', 'python-version: "3.12"'),
+        *(".github/workflows/ci.yml", r'python-version: "3.11"', 'python-version: "3.12"'),
         " sets up Python 3.12, and the image has 3.11: change it.",
     ),
     "a workflow that builds what has no lock": (
-        *(".github/workflows/*.yml", r"make test$", "make test BUILD=cu999"),
+        *(".github/workflows/ci.yml", r"make test$", "make test BUILD=cu999"),
         " builds cu999, which has no lock: run `make lock BUILD=cu999`.",
     ),
     "a path of one machine": (

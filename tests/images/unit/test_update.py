@@ -21,6 +21,8 @@ from template import (
     start,
 )
 
+pytestmark = pytest.mark.template
+
 (OLD_PACKAGE,) = (path.parent.name for path in (TOP / "src").glob("*/__init__.py"))
 SAMPLE = ("tests/sample", "tests/images/sample_mutations.py")
 

@@ -7,6 +7,8 @@ import itertools
 import posixpath
 import re
 
+import build as build_script
+
 SITE = "app/.venv/lib/python3.11/site-packages"
 # What apt's packages write when they are installed, and what the base stage writes itself.
 STATE = re.compile(
@@ -135,20 +137,21 @@ def test_files_of_the_environment(contents, seen):
 
 
 def test_files_of_the_code(contents, image, seen):
-    """/app/src is the project's src, file by file, and /app has nothing else."""
+    """/app/src is the project's code, file by file, and /app has nothing else."""
     files = contents.files()
     app = {p: e for p, e in files.items() if p.startswith("app/") and not e.is_folder}
     found = {p: e.sha256 for p, e in app.items() if not p.startswith("app/.venv/")}
-    source = image.project / "src"
-    expected = {
-        f"app/src/{file.relative_to(source)}": hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in source.rglob("*")
-        if file.is_file()
-        and "__pycache__" not in file.parts
-        and not file.name.startswith((".env", ".netrc"))
-    }
+    code, expected = build_script.code(image.project), {}
+    for name, target in code.items():
+        source = image.project / name
+        for file in source.rglob("*") if source.is_dir() else [source]:
+            ignored = "__pycache__" in file.parts or file.name.startswith((".env", ".netrc"))
+            if file.is_file() and not ignored:
+                path = posixpath.join(target, file.relative_to(source)).rstrip("/.").lstrip("/")
+                expected[path] = hashlib.sha256(file.read_bytes()).hexdigest()
     different = {p for p in found.keys() | expected.keys() if found.get(p) != expected.get(p)}
-    assert not different, f"not as in src: {sorted(different)[:5]}"
+    assert not different, f"not as in {', '.join(code)}: {sorted(different)[:5]}"
+    assert expected
     seen(f"{len(found)} files")
 
 

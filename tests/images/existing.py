@@ -1,0 +1,104 @@
+"""Projects as people have them before they adopt the images: three layouts, and git around them."""
+
+import subprocess
+from pathlib import Path
+
+FLAT = {
+    "pyproject.toml": """\
+# As Poetry 1 wrote it.
+[tool.poetry]
+name = "Word_Count"
+version = "1.2.0"
+description = ""
+authors = ["Me <me@example.com>"]
+readme = "README.md"  # Poetry wants it to be there
+packages = [{ include = "wordcount" }]
+
+[tool.poetry.dependencies]
+python = "^3.10"
+torch = "2.13.0"
+
+[tool.poetry.group.dev.dependencies]
+pytest = "^7.4"  # older than the image's tests have it
+
+[tool.poetry.group.docs]
+optional = true
+
+[tool.poetry.group.docs.dependencies]
+mkdocs = "*"
+
+[build-system]
+requires = ["poetry-core"]
+build-backend = "poetry.core.masonry.api"
+""",
+    "README.md": "# theirs\n",
+    "Makefile": "test:\n\t@echo their test\n",
+    ".dockerignore": ".git\n",
+    ".gitignore": "__pycache__/\n",
+    ".pre-commit-config.yaml": "repos: []\n",
+    "wordcount/__init__.py": "",
+    "wordcount/__main__.py": 'import torch\n\nprint("words on", torch.__version__)\n',
+    "tests/test_words.py": "import wordcount\n\n\ndef test_it():\n    assert wordcount\n",
+}
+SRC = {
+    "pyproject.toml": """\
+[project]
+name = "ocean"
+version = "0.1.0"
+requires-python = ">=3.11,<3.13"
+dependencies = [
+    "torch (>=2.13,<2.14)", # the range's last
+    "torchvision (==0.28.0)",
+]
+
+[tool.poetry]
+packages = [{ include = "ocean", from = "src" }]
+
+[tool.pytest.ini_options]
+addopts = [
+    "-ra", # all but passed
+]
+
+[build-system]
+requires = ["poetry-core>=2.0,<3.0"]
+build-backend = "poetry.core.masonry.api"
+""",
+    "src/ocean/__init__.py": "",
+    "src/ocean/waves.py": "import torch\n\n\ndef main():\n    print('waves', torch.__version__)\n",
+    "src/ocean/__main__.py": "from ocean.waves import main\n\nmain()\n",
+    "train.py": "import ocean.waves\n\nocean.waves.main()\n",
+}
+SCRIPTS = {
+    "pyproject.toml": """\
+[tool.poetry]
+package-mode = false
+
+[tool.poetry.dependencies]
+python = "~3.11"
+torch = "2.13.0"
+""",
+    "train.py": "from models.net import NAME\n\nprint(NAME)\n",
+    "evaluate.py": "",
+    "models/net.py": "import torch\n\nNAME = f'net on {torch.__version__}'\n",
+}
+LAYOUTS = {"flat": FLAT, "src": SRC, "scripts": SCRIPTS}
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write the files of a project, commit them, and return its folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    """Commit whatever there is, in a repository of its own."""
+    as_me = ("-c", "user.name=me", "-c", "user.email=me@example.com")
+    for arguments in (
+        ("init", "--quiet"),
+        ("add", "--all"),
+        (*as_me, "commit", "--quiet", "--no-verify", "--allow-empty", "--message=theirs"),
+    ):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
