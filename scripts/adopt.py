@@ -478,6 +478,9 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         ".pre-commit-config.yaml": hooks((TOP / ".pre-commit-config.yaml").read_text()),
         ".github/workflows/image.yml": workflow((TOP / ".github/workflows/ci.yml").read_text()),
     }
+    if "" not in project.code.values():  # no folder that holds all of it, such as src
+        name = "docker/dev/hold-torch.sh"
+        our[name] = swap(our[name], r"^echo /workspace/src >", "echo /workspace >")
     plan = Plan()
     if makefiles:
         our = {name: aside(text) for name, text in our.items()}

@@ -203,7 +203,7 @@ def dev_options(project: Path) -> list[str]:
     """
     options = ["--workdir", "/workspace"]
     options += ["--volume", f"{project}:/workspace"]
-    for name, target in code().items():
+    for name, target in code(project).items():
         options += ["--volume", f"{project / name}:{target}"]
     index = host.index_url()
     for name in ("POETRY_PYPI_MIRROR_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"):

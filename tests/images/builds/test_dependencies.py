@@ -1,8 +1,9 @@
-"""`make add` anything, build again: it is in both images, and torch still the build that was meant.
+"""From `make init` on: add anything, build, and it is there, and torch the build that was meant.
 
-One fork gets all kinds of dependencies, by the documented commands, and is built on stub wheels
-for the GPU and for the CPU. A server on this machine stands in for a private index and for a
-private git host; both want a password, which a netrc file brings as a build secret.
+One project is made of the template and gets all kinds of dependencies, by the documented commands,
+and is built on stub wheels for the GPU and for the CPU. A server on this machine stands in for a
+private index and for a private git host; both want a password, which a netrc file brings as a
+build secret.
 """
 
 import base64
@@ -22,6 +23,7 @@ import wheelhouse
 from images import CANARY, REPOSITORY, Image
 
 USER, PASSWORD = "me", f"{CANARY}-index"
+AS_ME = ("git", "-c", "user.name=me", "-c", "user.email=me@example.com")
 EXTRA, GROUP = "speech", "serve"
 
 # A package in a folder, in the project's packages: it needs torch, and a numpy of another range.
@@ -136,10 +138,9 @@ def serve(folder):
     source = folder.parent / "secret_git"
     setup = MINE.replace('"mine"', '"secret-git"').replace('["numpy (<2.4)", "torch"]', "[]")
     write(source, {"pyproject.toml": setup, "secret_git/__init__.py": ""})
-    as_me = ("git", "-c", "user.name=me", "-c", "user.email=me@example.com")
     run("git", "init", "--quiet", "--initial-branch=main", cwd=source)
     run("git", "add", ".", cwd=source)
-    run(*as_me, "commit", "--quiet", "--message=one", cwd=source)
+    run(*AS_ME, "commit", "--quiet", "--message=one", cwd=source)
     bare = folder / "secret_git.git"
     run("git", "clone", "--quiet", "--bare", str(source), str(bare), cwd=folder)
     run("git", "update-server-info", cwd=bare)
@@ -155,8 +156,16 @@ def make(private):
 
 @pytest.fixture(scope="module")
 def project(fork, private, make, tmp_path_factory):
-    """Return a fork with every kind of dependency, and {build: the folder of its stub wheels}."""
+    """Return a project made of the template, with every kind of dependency added.
+
+    Also {build: the folder of its stub wheels}.
+    """
     folder, wheels = fork(), tmp_path_factory.mktemp("wheels")
+    with (folder / ".git" / "info" / "exclude").open("a") as file:
+        file.write("/.tools\n")  # a link here
+    run("git", "add", "--all", cwd=folder)
+    run(*AS_ME, "commit", "--quiet", "--message=The template", cwd=folder)
+    make(folder, "init", "NAME=my-vision", "AUTHOR=Me <me@example.com>", "DESCRIPTION=It sees")
     served, url, _ = private
     serve(served)
     builds = [build_script.default_gpu_build(), "cpu"]
@@ -226,6 +235,7 @@ def test_each_kind_of_dependency(built, docker_run, hold, kind):
     done = docker_run(image, "python", "-c", PROBE)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    assert docker_run(image, "python", "-c", "import my_vision").returncode == 0
     assert found["torch"].endswith(f"+{image.build}")
     assert found["against"] == found["torch"]
     assert found["versions"]["mine"] == "1.5"
@@ -257,9 +267,10 @@ def test_path_dependencies_hold_on_any_machine(project):
     assert str(folder) not in (folder / "poetry.lock").read_text()
 
 
-def test_remove(project, built, docker_run, make):
-    folder, _ = project
+def test_remove_and_lock_again(project, built, docker_run, make):
+    folder, wheels = project
     make(folder, "remove", "NAME=lightning crcmod")
+    make(folder, "lock", "BUILD=cpu", f"WHEELS={wheels['cpu']}")
     image = built("cpu")
     there = docker_run(image, "python", "-c", NAMES).stdout.split()
     assert not {"lightning", "crcmod", "torchmetrics"} & set(there)

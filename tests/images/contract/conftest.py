@@ -229,11 +229,10 @@ def torch_lock(image: Image, machine: str) -> dict[str, str]:
 
 @pytest.fixture
 def workspace(image: Image, tmp_path: Path) -> Path:
-    """Return a copy of the image's project to mount: of what Poetry reads, and the code."""
+    """Return a copy of the image's project to mount."""
     folder = tmp_path / "workspace"
-    shutil.copytree(image.project / "src", folder / "src")
-    for name in ("pyproject.toml", "poetry.lock"):
-        shutil.copy(image.project / name, folder)
+    ignored = shutil.ignore_patterns(".git", ".tools", ".venv", "images", "results", "reports")
+    shutil.copytree(image.project, folder, ignore=ignored, symlinks=True)
     return folder
 
 

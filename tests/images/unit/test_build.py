@@ -103,7 +103,9 @@ def test_the_dev_image_gets_what_downloads_need(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WHEELS", str(tmp_path / "wheels"))
     monkeypatch.setenv("TORCH_INDEX_URL", "https://mirror.example/whl")
+    (tmp_path / "Dockerfile").write_text("COPY --link mine /app/src/mine\n")
     options = " ".join(build.dev_options(tmp_path))
+    assert f"--volume {tmp_path}:/workspace --volume {tmp_path}/mine:/app/src/mine " in options
     for name in ("POETRY_PYPI_MIRROR_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"):
         assert f"--env {name}=https://mirror.example/simple" in options
     assert "--env TORCH_INDEX_URL " in f"{options} "

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -44,12 +43,12 @@ def test_it_mounts_what_make_shell_mounts(file, monkeypatch, tmp_path):
     monkeypatch.setattr(build.host, "index_url", lambda: "")
     monkeypatch.setattr(build.host, "ca_bundle", lambda: None)
     monkeypatch.setattr(build, "given", lambda: {})
-    options = build.dev_options(Path("PROJECT"))
+    options = build.dev_options(TOP)
     made = {options[i + 1] for i, name in enumerate(options) if name == "--volume"}
     found = read(file)
     mounts = [found["workspaceMount"], *found["mounts"]]
     named = re.findall(r"source=(\S+),target=(\S+),type=bind", "\n".join(mounts))
     assert {f"{source}:{target}" for source, target in named} == {
-        mount.replace("PROJECT", "${localWorkspaceFolder}") for mount in made
+        mount.replace(str(TOP), "${localWorkspaceFolder}") for mount in made
     }
     assert found["workspaceFolder"] == options[options.index("--workdir") + 1]

@@ -2,11 +2,14 @@
 
 import json
 import os
+import posixpath
+import re
 import shutil
 import tomllib
 
 import pytest
 
+import build as build_script
 import split_locks
 import wheelhouse
 
@@ -54,8 +57,10 @@ def test_poetry_leaves_it_alone(image, shell, workspace, command, seen):
     assert not changed, f"{command} changed {changed}"
     with_, without = COMMANDS[command]
     pyproject, lock = ((workspace / n).read_text() for n in ("pyproject.toml", "poetry.lock"))
-    assert not with_ or (f'"{with_} (' in pyproject and f'name = "{with_}"' in lock)
-    assert not without or f'"{without} (' not in pyproject
+    named = r'(?m)^ *"?{} ?[(=]'  # in a list of the standard's, or a table of Poetry's
+    added = with_ and re.search(named.format(with_), pyproject) and f'name = "{with_}"' in lock
+    assert added or not with_, f"{with_} is not in pyproject.toml and poetry.lock"
+    assert not without or not re.search(named.format(without), pyproject)
     owners = {path.stat().st_uid for path in workspace.rglob("*")}
     assert owners == {os.getuid() or 12345}
     there = family & before.keys()
@@ -100,11 +105,14 @@ def test_it_can_be_restored(shell, other_torch, image, tmp_path, seen):
     seen(f"torch {before['torch']}")
 
 
-def test_imports_come_from_the_workspace(shell, workspace, seen):
-    """Python finds your code at /workspace/src, where you edit it, from any folder."""
-    (workspace / "src" / "made_here.py").touch()
+def test_imports_come_from_the_workspace(shell, workspace, image, seen):
+    """Python finds your code below /workspace, where you edit it, from any folder."""
+    code = build_script.code(image.project)
+    folder = next((name for name, target in code.items() if target == "/app/src"), ".")
+    (workspace / folder / "made_here.py").touch()
     done = shell("cd / && python -c 'import made_here; print(made_here.__file__)'")
-    assert done.stdout.strip() == "/workspace/src/made_here.py", done.stderr
+    expected = posixpath.normpath(f"/workspace/{folder}/made_here.py")
+    assert done.stdout.strip() == expected, done.stdout + done.stderr
     seen(done.stdout.strip())
 
 
