@@ -3,9 +3,9 @@
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
 #
-#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──┬──────────────┐
-#          │                  ╎                          ├▶ extensions ─┼──▶ runtime, dev
-#          └──────────────▶ torch (gigabytes) ───────────┴──────────────┘
+#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──────────┐
+#          │                  ╎                                  ├──▶ runtime, dev
+#          └──────────────▶ torch (gigabytes) ──▶ extensions ────┘
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
@@ -152,8 +152,7 @@ RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
 # Nothing, unless pyproject.toml has a group torch-extensions.
 FROM builder AS extensions
 
-RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
-    --mount=type=bind,from=deps,source=/app/.venv,target=/mnt/deps \
+RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
     --mount=type=bind,from=torch,source=/app/.venv,target=/mnt/torch \
     --mount=type=bind,source=packages,target=/mnt/packages,rw \
     --mount=type=bind,source=docker/extensions,target=/mnt/extensions \

@@ -58,14 +58,13 @@ def make(torch_build: str, locks: Path) -> None:
     wheels = ("--find-links", Path(os.environ["WHEELS"])) if os.environ.get("WHEELS") else ()
     run(*pip, "--require-hashes", *wheels, "--requirement", locks / "torch.txt")
 
-    extensions = locks / "extensions.txt"
-    if extensions.read_text():
-        # Against this very torch: see docker/extensions/build-extensions.sh.
-        if (locks / "poetry" / "install-build.options").exists():
-            poetry_install(locks / "poetry", "install-build.options")
-        extensions.write_text(extensions.read_text().replace("file:///mnt/", f"{TOP.as_uri()}/"))
-        path = f"{VENV / 'bin'}:{os.environ['PATH']}"
-        run(*pip, "--no-cache", "--no-build-isolation", "--requirement", extensions, PATH=path)
+    # Against this very torch: see docker/extensions/build-extensions.sh.
+    path = f"{VENV / 'bin'}:{os.environ['PATH']}"
+    for name, how in (("build", ()), ("extensions", ("--no-cache", "--no-build-isolation"))):
+        file = locks / "extensions" / f"{name}.txt"
+        file.write_text(file.read_text().replace("file:///mnt/", f"{TOP.as_uri()}/"))
+        if file.read_text():
+            run(*pip, *how, "--requirement", file, PATH=path)
 
     site = VENV / "lib" / "python3.11" / "site-packages"
     (site / "app_src.pth").write_text(f"{TOP / 'src'}\n")

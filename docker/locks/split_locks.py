@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import tomlkit
@@ -42,23 +43,35 @@ def normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def family(poetry_lock: dict) -> set[str]:
-    """Return the names in a parsed poetry.lock that belong to the torch family."""
-    needs: dict[str, set[str]] = {}
+def needs(poetry_lock: dict) -> dict[str, set[str]]:
+    """Return {name: names that it needs} of a parsed poetry.lock."""
+    found: dict[str, set[str]] = {}
     for package in poetry_lock.get("package", []):
-        needs.setdefault(normalize(package["name"]), set()).update(
+        found.setdefault(normalize(package["name"]), set()).update(
             map(normalize, package.get("dependencies", {}))
         )
-    found = {name for name in ROOTS if name in needs}
-    queue = list(found)
-    reached = set(found)
+    return found
+
+
+def needed(poetry_lock: dict, names: Iterable[str]) -> set[str]:
+    """Return those of the names that a poetry.lock has, and all that they need, deep down."""
+    known = needs(poetry_lock)
+    reached: set[str] = set()
+    queue = list(names)
     while queue:
-        for name in needs.get(queue.pop(), set()) - reached:
+        name = queue.pop()
+        if name in known and name not in reached:
             reached.add(name)
-            queue.append(name)
-    found |= {name for name in reached if BUILD_PACKAGE.fullmatch(name)}
+            queue += known[name]
+    return reached
+
+
+def family(poetry_lock: dict) -> set[str]:
+    """Return the names in a parsed poetry.lock that belong to the torch family."""
+    known, reached = needs(poetry_lock), needed(poetry_lock, ROOTS)
+    found = {name for name in reached if name in ROOTS or BUILD_PACKAGE.fullmatch(name)}
     while True:
-        elsewhere = set().union(*(needs[name] for name in needs if name not in found))
+        elsewhere = set().union(*(known[name] for name in known if name not in found))
         shared = (found & elsewhere) - set(ROOTS)
         if not shared:
             return found
@@ -218,7 +231,7 @@ def listed(text: str) -> list[str]:
 
 
 def options(pyproject: dict, only: str, dev: str, extras: str) -> dict[str, str]:
-    """Return {file: options of `poetry install`} for the image, for `dev`, and for extensions.
+    """Return {file: options of `poetry install`} for the image and for `dev`.
 
     The three lists name groups, more groups for `dev`, and extras. Raises LockError for a name
     that pyproject.toml lacks.
@@ -243,13 +256,10 @@ def options(pyproject: dict, only: str, dev: str, extras: str) -> dict[str, str]
                 )
     mine = listed(only) + [EXTENSIONS] * (EXTENSIONS in there)
     more = [f"--extras={extra}" for extra in listed(extras)]
-    found = {
+    return {
         "install.options": " ".join([f"--only={','.join(mine)}", *more]),
         "install-dev.options": " ".join([f"--only={','.join(mine + listed(dev))}", *more]),
     }
-    if EXTENSIONS_BUILD in there:
-        found["install-build.options"] = f"--only={EXTENSIONS_BUILD}"
-    return found
 
 
 def check_paths(poetry_lock: dict) -> None:
@@ -272,30 +282,50 @@ def check_paths(poetry_lock: dict) -> None:
             )
 
 
-def extensions(pyproject: dict, poetry_lock: dict) -> dict[str, str]:
-    """Return {name: lines of a requirements file} of what is compiled against torch."""
-    found = {}
-    named = groups(pyproject).get(EXTENSIONS, set()) - set(ROOTS)
-    for package in poetry_lock.get("package", []):
-        name, source = normalize(package["name"]), package.get("source", {})
-        if name not in named:
-            continue
-        kind, url = source.get("type"), source.get("url", "")
-        below = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
-        if kind == "git":
-            line = f"{name} @ git+{url}@{source.get('resolved_reference')}{below}"
-        elif kind in ("directory", "file"):
-            line = f"{name} @ file:///mnt/{url}"
-        else:
-            files = [file for file in package.get("files", []) if isinstance(file, dict)]
-            hashes = [f"--hash={file.get('hash')}" for file in files]
-            line = f"{name}=={package['version']} {' '.join(hashes)}"
-            if kind == "url":
-                line = f"{name} @ {url} {' '.join(hashes)}"
-            if kind == "legacy":
-                line = f"--extra-index-url {url}\n{line}"
-        found[name] = f"--no-binary {name}\n{line}\n"
-    return found
+def requirement(package: dict) -> str:
+    """Return a package of a poetry.lock as the lines of a requirements file."""
+    name, source = normalize(package["name"]), package.get("source", {})
+    kind, url = source.get("type"), source.get("url", "")
+    files = [file for file in package.get("files", []) if isinstance(file, dict)]
+    hashes = "".join(f" --hash={file.get('hash')}" for file in files)
+    markers = package.get("markers", "")
+    if isinstance(markers, dict):  # by group; one without needs the package everywhere
+        every = set(map(normalize, package["groups"])) <= set(map(normalize, markers))
+        markers = " or ".join(f"({marker})" for marker in markers.values()) if every else ""
+    marker = f" ; {markers}" if markers else ""
+    below = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
+    if kind == "git":
+        return f"{name} @ git+{url}@{source.get('resolved_reference')}{below}{marker}\n"
+    if kind in ("directory", "file"):
+        return f"{name} @ file:///mnt/{url}{marker}\n"
+    if kind == "url":
+        return f"{name} @ {url}{marker}{hashes}\n"
+    index = f"--extra-index-url {url}\n" if kind == "legacy" else ""
+    return f"{index}{name}=={package['version']}{marker}{hashes}\n"
+
+
+def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
+    """Return what is compiled against torch: names, and two requirements files.
+
+    The first names what their build takes: what torch needs to be imported, and the group for it.
+    Nothing else of the project is in them, so that adding a package compiles nothing anew.
+    """
+    named = groups(pyproject)
+    packages = poetry_lock.get("package", [])
+    there = {normalize(package["name"]) for package in packages}
+    compiled = (named.get(EXTENSIONS, set()) & there) - set(ROOTS)
+    if not compiled:
+        return set(), "", ""
+    beside = needed(poetry_lock, {*ROOTS, *compiled, *named.get(EXTENSIONS_BUILD, set())})
+    beside -= family(poetry_lock) | compiled
+    takes, made = "", ""
+    for package in packages:
+        name = normalize(package["name"])
+        if name in beside:
+            takes += requirement(package)
+        elif name in compiled:
+            made += f"--no-binary {name}\n{requirement(package)}"
+    return compiled, takes, made
 
 
 def without(poetry_lock_text: str, names: set[str]) -> str:
@@ -349,7 +379,8 @@ def split(
     """Check the locks in ``project`` and write both halves to ``out``.
 
     Writes, for Poetry, out/poetry with pyproject.toml, poetry.lock and the options of each
-    `poetry install`; out/torch.txt; and out/extensions.txt, which may be empty.
+    `poetry install`; out/torch.txt; and out/extensions with two requirements files, which may be
+    empty.
     Raises LockError, with nothing written that a later stage could mistake for a result.
     """
     if "@" in torch_index_url:
@@ -370,7 +401,7 @@ def split(
 
     check_paths(poetry_lock)
     found = options(pyproject, groups, dev_groups, extras)
-    compiled = extensions(pyproject, poetry_lock)
+    compiled, takes, made = extensions(pyproject, poetry_lock)
 
     (out / "poetry" / PACKAGES).mkdir(parents=True)  # to mount it there
     (out / "poetry" / "pyproject.toml").write_text(tomlkit.dumps(for_poetry(pyproject)))
@@ -379,8 +410,10 @@ def split(
     check_fit(build, torch_lock, poetry_lock)
     for name, text in found.items():
         (out / "poetry" / name).write_text(text + "\n")
-    (out / "extensions.txt").write_text("".join(compiled.values()))
-    elsewhere = family(poetry_lock) | compiled.keys()
+    (out / "extensions").mkdir()
+    (out / "extensions" / "build.txt").write_text(takes)
+    (out / "extensions" / "extensions.txt").write_text(made)
+    elsewhere = family(poetry_lock) | compiled
     (out / "poetry" / "poetry.lock").write_text(without(poetry_lock_text, elsewhere))
     (out / "torch.txt").write_text(with_index(torch_lock, index_url, torch_index_url, build))
 

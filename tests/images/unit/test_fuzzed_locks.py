@@ -78,7 +78,7 @@ def split(project: Path, number: list[int]) -> None:
         assert not (out / "torch.txt").exists()
     else:
         tomllib.loads((out / "poetry" / "poetry.lock").read_text())
-        assert (out / "extensions.txt").exists()
+        assert (out / "extensions" / "extensions.txt").exists()
 
 
 FUZZ = settings(

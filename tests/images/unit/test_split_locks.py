@@ -191,11 +191,9 @@ def test_options_for_poetry():
         "install.options": f"--only=main,docs,{split_locks.EXTENSIONS} --extras=speech",
         "install-dev.options": f"--only=main,docs,{split_locks.EXTENSIONS},dev --extras=speech",
     }
-    more = {"dependency-groups": {split_locks.EXTENSIONS_BUILD: []}}
-    assert split_locks.options(more, "main", "", "") == {
+    assert split_locks.options({}, "main", "", "") == {
         "install.options": "--only=main",
         "install-dev.options": "--only=main",
-        "install-build.options": f"--only={split_locks.EXTENSIONS_BUILD}",
     }
 
 
@@ -253,4 +251,33 @@ def test_extensions_are_built_from_where_the_lock_says(source, line):
     pyproject = {"dependency-groups": {split_locks.EXTENSIONS: ["compiled"]}}
     package = {"name": "Compiled", "version": "1.0", "files": [{"hash": "sha256:0"}]}
     found = split_locks.extensions(pyproject, {"package": [{**package, "source": source}]})
-    assert found == {"compiled": f"--no-binary compiled\n{line}\n"}
+    assert found == ({"compiled"}, "", f"--no-binary compiled\n{line}\n")
+
+
+def test_extensions_take_torchs_needs_and_their_own_group_and_nothing_else():
+    lock = poetry_lock(
+        torch=["sympy", "triton"],
+        sympy=["mpmath"],
+        triton=[],
+        mpmath=[],
+        compiled=["torch", "einops"],
+        einops=[],
+        ninja=[],
+        lightning=["torch", "aiohttp"],
+        aiohttp=[],
+    )
+    lock["package"][1]["markers"] = {"main": "os_name == 'posix'"}
+    pyproject = {
+        "dependency-groups": {
+            split_locks.EXTENSIONS: ["compiled"],
+            split_locks.EXTENSIONS_BUILD: ["ninja"],
+        }
+    }
+    compiled, takes, made = split_locks.extensions(pyproject, lock)
+    assert compiled == {"compiled"}
+    assert takes.splitlines() == [
+        "sympy==1.0 ; (os_name == 'posix')",
+        *("mpmath==1.0", "einops==1.0", "ninja==1.0"),
+    ]
+    assert made == "--no-binary compiled\ncompiled==1.0\n"
+    assert split_locks.extensions({}, lock) == (set(), "", "")
