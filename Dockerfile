@@ -182,17 +182,18 @@ ENV POETRY_HOME=/opt/poetry \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 
 ARG INDEX_URL=
-RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
-    --mount=type=bind,source=packages,target=/mnt/locks/poetry/packages,rw \
+RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
+    --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+    --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
     --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL \
-    xargs poetry install --directory /mnt/locks/poetry --no-root \
-    < /mnt/locks/poetry/install-dev.options \
+    xargs poetry install --directory /mnt/project --no-root < /mnt/project/install-dev.options \
+    && rm -rf $VIRTUAL_ENV/src \
     && PYTHONPATH=$POETRY_HOME/venv/lib/python3.11/site-packages \
-    python -B /mnt/check_trees.py /mnt/locks/torch.txt
+    python -B /mnt/check_trees.py /mnt/torch.txt
 
 # From here on Poetry leaves torch as it is, and any user may install the rest.
 ARG TORCH_BUILD

@@ -61,7 +61,7 @@ remove: .tools/done ## take a dependency out of pyproject.toml and poetry.lock: 
 .PHONY: lock
 lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch build
 	@$(tools) .tools/poetry/bin/python scripts/lock.py \
-	    $(if $(BUILD),--build $(BUILD)) $(if $(WHEELS),--wheels $(WHEELS)) $(if $(DIGESTS),--digests $(DIGESTS))
+	    $(if $(BUILD),--build $(BUILD)) $(if $(WHEELS),--wheels '$(WHEELS)') $(if $(DIGESTS),--digests '$(DIGESTS)')
 
 .PHONY: lock-check
 lock-check: .tools/done ## do the locks, the Dockerfiles, the bake file and the workflow agree?
@@ -93,8 +93,8 @@ init: .tools/tests/done ## make the template your project, in here or INTO=folde
 update: .tools/tests/done ## merge a newer template into your project: TEMPLATE=address [REF=main]
 	@.tools/tests/bin/python scripts/update.py $(call given,TEMPLATE,template) $(call given,REF,ref)
 
-# NAME, where it is given to make itself.
-package = $(if $(filter command,$(origin NAME)),$(NAME),$(error say which package: make $(1) NAME=lightning))
+# NAME, where it is given to make itself, each word quoted: the shell would take lightning>=2.5 apart.
+package = $(if $(filter command,$(origin NAME)),$(foreach word,$(NAME),'$(word)'),$(error say which package: make $(1) NAME=lightning))
 
 # A flag, where the variable is given to make itself: NAME, say, means something else in some
 # machines' environment. The shell takes the value, so that it may hold anything but make's own $.

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import engine
 import host
@@ -150,7 +151,7 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     # Labels with the commit, "-dirty" where there is more, and the address of git's origin.
     settings |= {"BUILDX_GIT_LABELS": "full", "BUILDX_GIT_CHECK_DIRTY": "1"}
     for name in ("INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"):
-        if "@" in settings.get(name, os.environ.get(name, "")):
+        if "@" in urlsplit(settings.get(name, os.environ.get(name, ""))).netloc:
             fail(
                 f"{name} (or pip's configuration) holds a user or a password, which would stay in "
                 "the image: take it out, put it into ~/.netrc, and add NETRC=$HOME/.netrc."

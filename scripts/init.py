@@ -37,7 +37,6 @@ TEMPLATE_ONLY = (
     "examples",
     "scripts/adopt.py",
     "tests/images/builds/test_a_project_is_adopted.py",
-    "tests/images/builds/test_a_project_is_made.py",
     "tests/images/builds/test_another_torch.py",
     "tests/images/builds/test_dependencies.py",
     "tests/images/builds/test_real_dependencies.py",

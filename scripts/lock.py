@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import tomlkit
+from packaging.requirements import Requirement
 
 import split_locks
 from split_locks import PACKAGES, ROOTS, LockError
@@ -31,7 +32,6 @@ TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
 # The images' platforms: glibc 2.28, as torch's wheels want it; Debian 12 and Ubuntu have newer.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
 DIGEST_KEYS = ("name", "version", "platform", "sha256")
-OFFICIAL = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
 NO_INDEX = "# Its index is the default one."
 
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
@@ -235,7 +235,9 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path
             raise LockError(
                 f"torch for {build} needs {name}, which poetry.lock lacks: run `poetry add {name}`."
             )
-    official = OFFICIAL.fullmatch(build) and family["x86_64"]["torch"][0].endswith(f"+{build}")
+    official = split_locks.OFFICIAL.fullmatch(build) and family["x86_64"]["torch"][0].endswith(
+        f"+{build}"
+    )
     index = f"--index-url {PYTORCH}/{build}" if official else NO_INDEX
     instead = {
         name: version
@@ -274,15 +276,22 @@ def with_relative_paths(pyproject_text: str, folder: Path) -> str:
     [dependency-groups] asks. In Poetry's own tables, which add to those, it may be a relative one.
     """
     document = tomlkit.parse(pyproject_text)
-    lists = [(document.get("project", {}).get("dependencies", []), ("dependencies",))]
+    project = document.get("project", {})
+    lists = [(project.get("dependencies", []), ("dependencies",))]
+    for needs in project.get("optional-dependencies", {}).values():
+        lists.append((needs, ("dependencies",)))
     for group, needs in document.get("dependency-groups", {}).items():
         lists.append((needs, ("group", group, "dependencies")))
     for needs, tables in lists:
         for index, need in enumerate(needs):
-            name, _, path = str(need).partition(f" @ {folder.as_uri()}/{PACKAGES}/")
-            if not path:
+            if " @ file:" not in str(need):
                 continue
-            needs[index] = name
+            it = Requirement(str(need))
+            path = it.url.removeprefix(f"{folder.as_uri()}/{PACKAGES}/")
+            if path == it.url:
+                continue
+            name, it.url = it.name, None
+            needs[index] = str(it)
             table = document
             for key in ("tool", "poetry", *tables):
                 table = table.setdefault(key, tomlkit.table(is_super_table=key != "dependencies"))
@@ -359,8 +368,13 @@ def main() -> None:
         builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
         for build in sorted({arguments.build} if arguments.build else builds):
             try:
+                file = TOP / "locks" / f"torch.{build}.txt"
+                if not arguments.build and not split_locks.OFFICIAL.fullmatch(build):
+                    split_locks.check_fit(build, file.read_text(), poetry_lock)
+                    print(f"locks/{file.name} fits; what it names came from a folder of wheels")
+                    continue
                 text = torch_lock(build, poetry_lock, arguments.wheels, arguments.digests)
-                replace(TOP / "locks" / f"torch.{build}.txt", text)
+                replace(file, text)
             except LockError as error:
                 errors.append(error)
         for source in sorted((TOP / "locks").glob("*.in")):

@@ -35,8 +35,10 @@ def locks(top: Path) -> Iterator[str]:
         yield f"poetry.lock is not there: {LOCK}."
         return
     poetry_lock = split_locks.read_poetry_lock(top / "poetry.lock")
+    addresses = [(top / name).read_text() for name in ("pyproject.toml", "poetry.lock")]
     for check in (
         lambda: split_locks.poetry_check(top),
+        lambda: split_locks.check_addresses(*addresses),
         lambda: split_locks.check_paths(poetry_lock),
     ):
         try:
@@ -49,12 +51,13 @@ def locks(top: Path) -> Iterator[str]:
             split_locks.check_fit(build, text, poetry_lock)
         except LockError as error:
             yield str(error)
-    absolute = re.search(r"([\w.-]+) @ file://", (top / "pyproject.toml").read_text())
-    if absolute:
-        yield (
-            f"pyproject.toml names {absolute.group(1)} by a path of one machine: "
-            f"{LOCK}, which makes it a relative one."
-        )
+    text = (top / "pyproject.toml").read_text()
+    for name, url in re.findall(r"([\w.-]+)(?:\[[^\]]*\])? @ (file:[^\s\"']+)", text):
+        mend = f"{LOCK}, which makes it a relative one."
+        if not url.startswith(f"{top.as_uri()}/{split_locks.PACKAGES}/"):
+            folder = f"{split_locks.PACKAGES}/{name}"
+            mend = f"move it to {folder}, then run `make add NAME=./{folder}`."
+        yield f"pyproject.toml names {name} by a path of one machine: {mend}"
     old_style = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})
     requires = pyproject.get("project", {}).get("requires-python", old_style.get("python", "*"))
     if not parse_constraint(requires).allows(Version.parse(python(top))):
@@ -89,7 +92,7 @@ def dockerfiles(top: Path) -> Iterator[str]:
         )
         made = Path(folder, "Dockerfile.cpu").read_text()
     cpu = top / "Dockerfile.cpu"
-    if not cpu.is_file() or made != cpu.read_text():
+    if cpu.is_file() and made != cpu.read_text():
         yield f"Dockerfile.cpu is not what Dockerfile makes it: run `{make} Dockerfile.cpu`."
     bake = top / "docker-bake.hcl"
     for name in ("BASE_IMAGE", "TORCH_BUILD"):
@@ -116,12 +119,12 @@ def workflows(top: Path) -> Iterator[str]:
     examples = {file.name[6:-4] for file in top.glob("examples/*/locks/torch.*.txt")}
     for file in sorted((top / ".github" / "workflows").glob("*.y*ml")):
         text, name = file.read_text(), file.relative_to(top)
-        if "make" not in text:
+        if not re.search(r"run: make (-f \S+ )?(test|run|image|check|lint)\b", text):
             continue  # none of ours
         for found in re.findall(r"python-version: *[\"']?([\d.]+)", text):
             if found != python(top):
                 yield f"{name} sets up Python {found}, and the image has {python(top)}: change it."
-        for found in sorted(set(re.findall(r"\b(?:TORCH_)?BUILD[=:] ?([a-z]+[\w.]*)", text))):
+        for found in sorted(set(re.findall(r"\bmake .*\bBUILD=([\w.]+)", text))):
             if found not in {*builds(top), *examples}:
                 yield f"{name} builds {found}, which has no lock: run `make lock BUILD={found}`."
 

@@ -5,6 +5,7 @@ names a folder of wheels to take torch from. An environment that is there is mad
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,19 +51,22 @@ def make(torch_build: str, locks: Path) -> None:
         extras=defaults["EXTRAS"],
     )
     run("uv", "venv", "--quiet", "--clear", "--python", "3.11", VENV)
-    (locks / "poetry" / PACKAGES).rmdir()
-    (locks / "poetry" / PACKAGES).symlink_to(TOP / PACKAGES)
+    # A copy, since a build leaves files beside the sources, compiled against this torch perhaps.
+    left = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+    packages = locks / "poetry" / PACKAGES
+    shutil.copytree(TOP / PACKAGES, packages, ignore=left, dirs_exist_ok=True)
     poetry_install(locks / "poetry", "install-dev.options")
 
     pip = ("uv", "pip", "install", "--python", VENV, "--no-deps")
-    wheels = ("--find-links", Path(os.environ["WHEELS"])) if os.environ.get("WHEELS") else ()
+    folder = build.given().get("WHEELS")
+    wheels = ("--find-links", folder) if folder else ()
     run(*pip, "--require-hashes", *wheels, "--requirement", locks / "torch.txt")
 
     # Against this very torch: see docker/extensions/build-extensions.sh.
     path = f"{VENV / 'bin'}:{os.environ['PATH']}"
     for name, how in (("build", ()), ("extensions", ("--no-cache", "--no-build-isolation"))):
         file = locks / "extensions" / f"{name}.txt"
-        file.write_text(file.read_text().replace("file:///mnt/", f"{TOP.as_uri()}/"))
+        file.write_text(file.read_text().replace("file:///mnt/", f"{packages.parent.as_uri()}/"))
         if file.read_text():
             run(*pip, *how, "--requirement", file, PATH=path)
 

@@ -18,13 +18,16 @@ if [ -r /etc/os-release ]; then
 fi
 command -v apt-get >/dev/null || refuse 'has no apt to install Python 3.11 with'
 
-case "$APT_MIRROR$PPA_URL" in
-*@*)
-    echo >&2 "ERROR: APT_MIRROR and PPA_URL would stay readable in the image's history:" \
-        "take the password out of them."
-    exit 1
-    ;;
-esac
+for url in "$APT_MIRROR" "$PPA_URL"; do
+    host=${url#*://}
+    case ${host%%/*} in
+    *@*)
+        echo >&2 "ERROR: APT_MIRROR and PPA_URL would stay readable in the image's history:" \
+            "take the password out of them."
+        exit 1
+        ;;
+    esac
+done
 if [ -n "$APT_MIRROR" ]; then
     # Only scheme and host change: every mirror serves the same paths as the archive it mirrors.
     find /etc/apt \( -name '*.list' -o -name '*.sources' \) -exec sed -Ei \

@@ -6,7 +6,8 @@
 set -eu
 locks=$1
 
-case $INDEX_URL in
+host=${INDEX_URL#*://}
+case ${host%%/*} in
 *@*)
     echo >&2 "ERROR: INDEX_URL would stay readable in the image's history: take the password out" \
         "and hand it in with --secret id=netrc,src=\$HOME/.netrc."

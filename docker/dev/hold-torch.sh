@@ -6,8 +6,6 @@
 set -eu
 dir=$1
 
-rm -rf "$VIRTUAL_ENV/src"  # what Poetry cloned to install from git
-
 # What is held, for the Poetry plugin and for restore-torch.
 install -m 644 "$dir/torch.txt" "$VIRTUAL_ENV/torch.$TORCH_BUILD.txt"
 mkdir /tmp/hold-torch

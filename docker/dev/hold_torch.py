@@ -16,6 +16,7 @@ from poetry.installation.operations.operation import Operation
 from poetry.installation.operations.update import Update
 from poetry.plugins.application_plugin import ApplicationPlugin
 
+import split_locks
 import torch_lock
 
 
@@ -47,6 +48,8 @@ def hold(event: Event, _name: str, _dispatcher: EventDispatcher) -> None:
             needs = {need.name for need in each.package.requires}
             packages = [*packages, {"name": each.package.name, "dependencies": needs}]
         held = torch_lock.held(lock, packages)
+        # What is compiled against torch only a build of the image makes, which has no isolation.
+        held |= split_locks.groups(command.poetry.pyproject.data).get(split_locks.EXTENSIONS, set())
         for each in operations:
             if each.package.name in held and not each.skipped:
                 each.skip(f"torch's build {torch_lock.build(lock)} is held")

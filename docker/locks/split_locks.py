@@ -21,6 +21,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import tomlkit
 
@@ -32,6 +33,8 @@ EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
 # How a torch lock says that it has another version than poetry.lock's.
 INSTEAD = "# Instead of"
+# The names of PyTorch's own builds. Whatever is called otherwise came from a folder of wheels.
+OFFICIAL = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
 
 
 class LockError(Exception):
@@ -166,7 +169,7 @@ def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
     """Raise LockError where a torch lock was not made from this poetry.lock."""
     locked, wanted = pins(torch_lock), versions(poetry_lock)
     here = f"locks/torch.{build}.txt"
-    mend = f"run `make lock BUILD={build}`"
+    mend = f"run `make lock BUILD={build}{'' if OFFICIAL.fullmatch(build) else ' WHEELS=FOLDER'}`"
     stands_for = dict(re.findall(rf"^{INSTEAD} (\S+)==(\S+)$", torch_lock, re.MULTILINE))
     for name in ROOTS:
         have = stands_for.get(name) or locked.get(name, "none").partition("+")[0]
@@ -237,6 +240,8 @@ def options(pyproject: dict, only: str, dev: str, extras: str) -> dict[str, str]
     that pyproject.toml lacks.
     """
     there = groups(pyproject)
+    if "dev" not in there:  # the Dockerfile's default, and a project need not have it
+        dev = ",".join(name for name in listed(dev) if name != "dev")
     poetry = pyproject.get("tool", {}).get("poetry", {})
     extras_there = {
         *map(normalize, pyproject.get("project", {}).get("optional-dependencies", {})),
@@ -279,6 +284,21 @@ def check_paths(poetry_lock: dict) -> None:
             raise LockError(
                 f"{name} is an editable path dependency, which would point out of the image: run "
                 f"`poetry remove {name}`, then `make add NAME=./{path}`."
+            )
+
+
+def check_addresses(*texts: str) -> None:
+    """Raise LockError where an address in pyproject.toml or poetry.lock holds a user or password.
+
+    Poetry notes where a package came from, in the image too.
+    """
+    for text in texts:
+        found = re.search(r"https?://[^/\s\"'@]+@([^/\s\"']+)", text)
+        if found:
+            raise LockError(
+                f"An address at {found.group(1)} in pyproject.toml or poetry.lock holds a user or "
+                "a password, which would stay in the image: take it out, put it into ~/.netrc, "
+                "hand that in with --secret id=netrc,src=$HOME/.netrc, and run `make lock`."
             )
 
 
@@ -331,7 +351,7 @@ def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
 def without(poetry_lock_text: str, names: set[str]) -> str:
     """Return the text of a poetry.lock with the packages of these names taken out."""
     document = tomlkit.parse(poetry_lock_text)
-    packages = document["package"]
+    packages = document.get("package", [])
     for index in reversed(range(len(packages))):
         if normalize(packages[index]["name"]) in names:
             del packages[index]
@@ -383,7 +403,7 @@ def split(
     empty.
     Raises LockError, with nothing written that a later stage could mistake for a result.
     """
-    if "@" in torch_index_url:
+    if "@" in urlsplit(torch_index_url).netloc:
         raise LockError(
             "TORCH_INDEX_URL would stay readable in the image's history: take the password out "
             "and hand it in with --secret id=netrc,src=$HOME/.netrc."
@@ -400,6 +420,7 @@ def split(
     poetry_lock_text, torch_lock = (project / "poetry.lock").read_text(), lock_file.read_text()
 
     check_paths(poetry_lock)
+    check_addresses((project / "pyproject.toml").read_text(), poetry_lock_text)
     found = options(pyproject, groups, dev_groups, extras)
     compiled, takes, made = extensions(pyproject, poetry_lock)
 

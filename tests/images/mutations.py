@@ -160,7 +160,7 @@ DEV = [
         "the dev group is missing",
         f"{DONE}test_the_dev_group_is_there",
         "PackageNotFoundError: No package metadata was found for ",
-        replace("Dockerfile", "poetry/install-dev.options", "poetry/install.options"),
+        replace("Dockerfile", "project/install-dev.options", "project/install.options"),
     ),
     Mutation(
         "Poetry is not told what to leave alone",

@@ -200,12 +200,13 @@ def built(project, private, docker_build, engine):
     folder, wheels = project
     made = []
 
-    def build(kind, *arguments):
+    def build(kind, *arguments, stage="runtime"):
         build = "cpu" if kind == "cpu" else build_script.default_gpu_build()
-        image = Image(f"{REPOSITORY}:dependencies-{kind}", "runtime", build, folder, arguments)
+        image = Image(f"{REPOSITORY}:dependencies-{kind}-{stage}", stage, build, folder, arguments)
         done = docker_build(
             folder,
-            *(f"--file=Dockerfile{'.cpu' * (kind == 'cpu')}", f"--tag={image.tag}"),
+            *(f"--file=Dockerfile{'.cpu' * (kind == 'cpu')}", f"--target={stage}"),
+            f"--tag={image.tag}",
             *(f"--build-context=wheels={wheels[build]}", f"--secret=id=netrc,src={private[2]}"),
             *(f"--build-arg={argument}" for argument in arguments),
         )
@@ -245,6 +246,13 @@ def test_each_kind_of_dependency(built, docker_run, hold, kind):
     assert optional & set(found["there"]) == more
     promises = ["torch", "runtime/test_every_file_is_accounted_for.py"]
     said = hold(image, False, *promises, "runtime/test_no_secret_stays.py")
+    assert set(said.values()) == {""}, said
+
+
+def test_dev_has_them_too(built, hold):
+    image = built("cpu", *KINDS["cpu"][0], stage="dev")
+    done = "dev/test_the_lock_leaves_nothing_to_do.py"
+    said = hold(image, False, done, "torch/test_the_image_is_the_locks.py")
     assert set(said.values()) == {""}, said
 
 

@@ -1,5 +1,7 @@
 """`make lock` writes what pip and the build can read, or leaves everything as it was."""
 
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -143,6 +145,7 @@ def test_an_index_without_that_version_is_named(monkeypatch):
     "before, after",
     [
         ('mine @ file:///p/packages/mine"]', 'mine"]'),
+        ('mine[gpu] @ file:///p/packages/mine"]', 'mine[gpu]"]'),
         ('mine @ file:///elsewhere/mine"]', 'mine @ file:///elsewhere/mine"]'),
     ],
 )
@@ -151,8 +154,40 @@ def test_path_dependencies_become_relative(before, after):
     made = lock.with_relative_paths(text, Path("/p"))
     assert made.startswith(f'[project]\n# why\ndependencies = ["numpy", "{after} # kept\n')
     tables = tomllib.loads(made).get("tool", {"poetry": {"dependencies": {}}})
-    expected = {"mine": {"path": "packages/mine"}} if before != after else {}
+    expected = {"mine": {"path": "packages/mine"}} if "/p/" in before else {}
     assert tables["poetry"]["dependencies"] == expected
+
+
+def test_path_dependencies_of_extras_and_groups_become_relative():
+    text = (
+        '[project.optional-dependencies]\nmore = ["mine @ file:///p/packages/mine"]\n'
+        '[dependency-groups]\ntorch-extensions = ["ours @ file:///p/packages/ours"]\n'
+    )
+    made = tomllib.loads(lock.with_relative_paths(text, Path("/p")))
+    assert made["project"]["optional-dependencies"]["more"] == ["mine"]
+    poetry = made["tool"]["poetry"]
+    assert poetry["dependencies"] == {"mine": {"path": "packages/mine"}}
+    group = {"torch-extensions": {"dependencies": {"ours": {"path": "packages/ours"}}}}
+    assert poetry["group"] == group
+
+
+def test_make_hands_a_range_on_whole(tmp_path):
+    shutil.copy(TOP / "Makefile", tmp_path)
+    for name in ("tools/poetry", ".tools/poetry/bin/python"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text('#!/bin/sh\nprintf "[%s]" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "locks").mkdir()
+    for name in ("locks/poetry.txt", "locks/uv.txt", ".tools/done"):
+        (tmp_path / name).touch()
+    done = subprocess.run(
+        ["make", "add", "NAME=lightning>=2.5 uvicorn[standard]", "tools=PATH=tools:$$PATH"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "[add][--lock][lightning>=2.5][uvicorn[standard]]" in done.stdout, done.stderr
+    assert not list(tmp_path.glob("=*"))
 
 
 def test_a_folder_of_wheels_that_lacks_one(tmp_path):

@@ -95,9 +95,13 @@ EDITS = {
         *(".github/workflows/ci.yml", r"make test$", "make test BUILD=cu999"),
         " builds cu999, which has no lock: run `make lock BUILD=cu999`.",
     ),
+    "an address with a password": (
+        *("pyproject.toml", r"^dependencies = \[", 'dependencies = ["a @ git+https://t@x.org/a",'),
+        "An address at x.org in pyproject.toml or poetry.lock holds a user or a password",
+    ),
     "a path of one machine": (
         *("pyproject.toml", r"^dependencies = \[", 'dependencies = ["mine @ file:///x/mine",'),
-        "pyproject.toml names mine by a path of one machine: run `make lock`",
+        "pyproject.toml names mine by a path of one machine: move it to packages/mine, then run",
     ),
 }
 

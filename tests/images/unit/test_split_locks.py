@@ -191,7 +191,7 @@ def test_options_for_poetry():
         "install.options": f"--only=main,docs,{split_locks.EXTENSIONS} --extras=speech",
         "install-dev.options": f"--only=main,docs,{split_locks.EXTENSIONS},dev --extras=speech",
     }
-    assert split_locks.options({}, "main", "", "") == {
+    assert split_locks.options({}, "main", "dev", "") == {
         "install.options": "--only=main",
         "install-dev.options": "--only=main",
     }
@@ -226,6 +226,15 @@ def test_path_dependencies_that_an_image_cannot_have(source, says):
     package["source"] = {"type": "directory", **source}
     with pytest.raises(LockError, match=says):
         split_locks.check_paths({"package": [package]})
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:word@example.com/a.git", "http://token@example.com:8080/simple"]
+)
+def test_an_address_with_a_password(address):
+    with pytest.raises(LockError, match="An address at example.com(:8080)? in pyproject.toml or"):
+        split_locks.check_addresses("", f'needs = ["a @ git+{address}"]')
+    split_locks.check_addresses("ssh://git@example.com/a.git", "https://example.com/feed@Release/")
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,18 @@ import split_locks
 
 def test_nothing_to_install(image, docker_run, seen):
     """Poetry's half of the lock installs with nothing left to do."""
-    folders = (f"{image.project}:/mnt/project:ro", f"{image.project}/docker/locks:/mnt/locks:ro")
+    folders = (
+        f"{image.project}:/mnt/here:ro",
+        f"{image.project}/docker/locks:/mnt/locks:ro",
+        f"{image.project}/packages:/mnt/project/packages:ro",  # where they lay in the build
+    )
     groups, dev_groups, extras = map(image.build_arg, ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS"))
     command = (
-        f"/opt/poetry/venv/bin/python /mnt/locks/split_locks.py /mnt/project /tmp/locks "
+        f"/opt/poetry/venv/bin/python /mnt/locks/split_locks.py /mnt/here /tmp/locks "
         f"--build {image.build} --groups={groups} --dev-groups={dev_groups} --extras={extras} && "
-        "xargs poetry install --dry-run --no-root --no-ansi --directory /tmp/locks/poetry "
-        "< /tmp/locks/poetry/install-dev.options"
+        "cp /tmp/locks/poetry/*.* /mnt/project && "
+        "xargs poetry install --dry-run --no-root --no-ansi --directory /mnt/project "
+        "< /mnt/project/install-dev.options"
     )
     options = tuple(f"--volume={folder}" for folder in folders)
     done = docker_run(image, "bash", "-c", command, options=options)
