@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import string
 import subprocess
 import sys
@@ -192,6 +193,12 @@ def test_what_it_says_is_next(template):
 # ---- Asking ----
 
 
+def at_a_terminal():
+    """Make Ctrl-C reach this process, also where a shell without jobs started all in the back."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def terminal(folder, *answers):
     """Run `make init` in a terminal, answer; return its exit code and what was on the screen."""
     parent, child = pty.openpty()
@@ -202,7 +209,7 @@ def terminal(folder, *answers):
         stdout=child,
         stderr=child,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # for Ctrl-C to reach it
+        preexec_fn=at_a_terminal,
     )
     os.close(child)
     screen, left = "", list(answers)
