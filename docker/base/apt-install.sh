@@ -7,6 +7,14 @@
 # Build secret `ca`, where given, is what apt trusts for a mirror behind https.
 set -eu
 
+started=$(date +%s)
+# Logs and backups, which carry the time of the build.
+leftovers() {
+    find /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache \
+        /var/cache/debconf/*-old /var/lib/dpkg/*-old 2>/dev/null || true
+}
+leftovers >/tmp/before
+
 lists= wanted=
 for name; do
     case $name in
@@ -20,8 +28,8 @@ done
 # shellcheck disable=SC2086  # a list of words
 set -- $wanted
 if [ $# = 0 ]; then
-    # So that this step's layer, which holds no file, is the same every time.
-    touch --date=@315532800 / /etc /mnt /run
+    rm /tmp/before
+    "${0%/*}/fix-times.sh" "$started"
     exit
 fi
 
@@ -53,6 +61,13 @@ apt-get $ca install --yes --no-install-recommends $packages || {
     exit 1
 }
 
-# Logs and backups carry the time of the build, which would make every layer differ.
-rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
-    /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old
+# What the layers below have is emptied: that something was deleted would carry a time too.
+leftovers | while read -r path; do
+    if ! grep --quiet --line-regexp --fixed-strings "$path" /tmp/before; then
+        rm -rf "$path"
+    elif [ -f "$path" ]; then
+        : >"$path"
+    fi
+done
+rm /tmp/before
+"${0%/*}/fix-times.sh" "$started"

@@ -1,10 +1,11 @@
 #!/bin/sh
 # install-python.sh DIR : install the final Python 3.11 and make it `python` and `python3`.
 #
-# DIR holds apt-install.sh and deadsnakes.asc. Reads BASE_IMAGE (for the error message),
+# DIR holds apt-install.sh, fix-times.sh and deadsnakes.asc. Reads BASE_IMAGE (for the error message),
 # APT_MIRROR and PPA_URL from the environment.
 set -eu
 here=$1
+started=$(date +%s)
 
 refuse() {
     echo >&2 "ERROR: BASE_IMAGE $BASE_IMAGE (${PRETTY_NAME:-unknown system}) $1;" \
@@ -66,3 +67,5 @@ for name in python python3; do
     dpkg-divert --quiet --local --rename --add "/usr/bin/$name"
     ln -s python3.11 "/usr/bin/$name"
 done
+
+"$here/fix-times.sh" "$started"

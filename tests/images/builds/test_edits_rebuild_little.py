@@ -61,7 +61,7 @@ def test_a_dependency(layers, restored, cpu_project):
     cpu_project.lock()
     after = layers()
     changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    deps, _check, code = range(len(before) - 3, len(before))
+    deps, _extensions, _check, code = range(len(before) - 4, len(before))
     # The code's layer holds the same files, but its folder has the time of the build.
     assert changed in ([deps], [deps, code])
 
