@@ -137,12 +137,17 @@ RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
 FROM base AS torch
 
 ARG TORCH_BUILD
+# `yes` leaves out what docker/torch/prune.txt lists, `no` nothing.
+ARG PRUNE=yes
+# The cache keeps the wheels, not what is in them.
 RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,from=builder,source=/opt/uv/bin/uv,target=/mnt/uv \
+    --mount=type=bind,from=builder,source=/opt/uv/pip.whl,target=/mnt/pip.whl \
     --mount=type=bind,from=wheels,target=/mnt/wheels \
     --mount=type=bind,source=docker/torch/install-torch.sh,target=/mnt/install-torch.sh \
+    --mount=type=bind,source=docker/torch/prune.txt,target=/mnt/prune.txt \
     --mount=type=bind,source=docker/base/finish-tree.sh,target=/mnt/finish-tree.sh \
-    --mount=type=cache,target=/mnt/cache \
+    --mount=type=cache,id=torch-wheels-$TORCH_BUILD,target=/mnt/cache,sharing=locked \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/mnt/netrc \
     /mnt/install-torch.sh /mnt && /mnt/finish-tree.sh
@@ -199,6 +204,7 @@ RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
 ARG TORCH_BUILD
 RUN --mount=type=bind,source=docker/dev,target=/mnt/dev \
     --mount=type=bind,source=docker/locks/split_locks.py,target=/mnt/split_locks.py \
+    --mount=type=bind,source=docker/torch/prune.txt,target=/mnt/prune.txt \
     --mount=type=bind,source=locks/torch.${TORCH_BUILD}.txt,target=/mnt/torch.txt \
     /mnt/dev/hold-torch.sh /mnt
 

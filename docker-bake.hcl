@@ -22,6 +22,9 @@ variable "DEPENDENCY_GROUPS" { default = "" }
 variable "DEV_GROUPS" { default = "" }
 variable "EXTRAS" { default = "" }
 
+# `no` keeps what docker/torch/prune.txt lists; empty: as the Dockerfile has it.
+variable "PRUNE" { default = "" }
+
 # A proxy to download through. Docker keeps these three out of the image's history.
 variable "HTTP_PROXY" { default = "" }
 variable "HTTPS_PROXY" { default = "" }
@@ -49,6 +52,7 @@ target "common" {
     DEPENDENCY_GROUPS    = DEPENDENCY_GROUPS == "" ? null : DEPENDENCY_GROUPS
     DEV_GROUPS           = DEV_GROUPS == "" ? null : DEV_GROUPS
     EXTRAS               = EXTRAS == "" ? null : EXTRAS
+    PRUNE                = PRUNE == "" ? null : PRUNE
     HTTP_PROXY           = HTTP_PROXY == "" ? null : HTTP_PROXY
     HTTPS_PROXY          = HTTPS_PROXY == "" ? null : HTTPS_PROXY
     NO_PROXY             = NO_PROXY == "" ? null : NO_PROXY

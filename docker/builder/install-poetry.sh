@@ -24,6 +24,7 @@ done
 python3.11 -m venv --without-pip /opt/uv
 PYTHONPATH=$wheel python3.11 -m pip --python /opt/uv/bin/python install \
     --no-cache-dir --require-hashes --requirement "$locks/uv.txt"
+cp "$wheel" /opt/uv/pip.whl  # for the stage `torch`
 
 case $POETRY_INSTALLER in
 locked)

@@ -1,13 +1,14 @@
 #!/bin/sh
 # hold-torch.sh DIR : keep torch as it is in `dev`, and let any user install what else there is.
 #
-# DIR holds dev (the folder of this script), split_locks.py and torch.txt, the torch lock of the
-# build that TORCH_BUILD names. Reads VIRTUAL_ENV and POETRY_HOME from the environment.
+# DIR holds dev (the folder of this script), split_locks.py, prune.txt and torch.txt, the torch lock
+# of the build that TORCH_BUILD names. Reads VIRTUAL_ENV and POETRY_HOME from the environment.
 set -eu
 dir=$1
 
 # What is held, for the Poetry plugin and for restore-torch.
 install -m 644 "$dir/torch.txt" "$VIRTUAL_ENV/torch.$TORCH_BUILD.txt"
+install -m 644 "$dir/prune.txt" "$VIRTUAL_ENV/torch-pruned.txt"
 mkdir /tmp/hold-torch
 cp "$dir"/dev/*.py "$dir/dev/pyproject.toml" "$dir/split_locks.py" /tmp/hold-torch
 uv pip install --quiet --no-cache --offline --no-deps --no-build-isolation \

@@ -6,6 +6,7 @@ what is installed with the lock and mends it; it runs in Poetry's environment, a
 """
 
 import argparse
+import fnmatch
 import os
 import re
 import subprocess
@@ -26,6 +27,17 @@ PIN = re.compile(r"^[A-Za-z0-9][^\\\n]*", re.MULTILINE)
 def find(environment: Path) -> Path | None:
     """Return the torch lock that an environment keeps, or None."""
     return next(iter(sorted(environment.glob("torch.*.txt"))), None)
+
+
+def pruned(environment: Path) -> re.Pattern[str]:
+    """Return the pattern of the files that the image's build may have left out, from site-packages.
+
+    Their list is /app/.venv/torch-pruned.txt, a copy of docker/torch/prune.txt.
+    """
+    file = environment / "torch-pruned.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    listed = filter(None, (line.partition("#")[0].strip() for line in lines))
+    return re.compile("|".join(map(fnmatch.translate, listed)) or r"(?!)")
 
 
 def build(lock: Path) -> str:
@@ -77,9 +89,9 @@ def why(lock: Path, name: str, there: str | None, wanted: str | None) -> str:
 def damage(lock: Path, installed: Iterable[Distribution]) -> tuple[dict[str, str], set[str]]:
     """Return {name: what is wrong} of the lock's packages, and the names that do not belong.
 
-    A package is right if its version is the lock's and its files are there with their sizes. What
-    does not belong is of the family, as the installed packages and the poetry.lock beside the
-    environment know it, and is not in the lock.
+    A package is right if its version is the lock's and its files, but for what may be left out, are
+    there with their sizes. What does not belong is of the family, as the installed packages and the
+    poetry.lock beside the environment know it, and is not in the lock.
     """
     found = {normalize(each.metadata["Name"]): each for each in installed}
     wrong, wanted = {}, pins(lock)
@@ -88,7 +100,7 @@ def damage(lock: Path, installed: Iterable[Distribution]) -> tuple[dict[str, str
             wrong[name] = f"{name} {version} is missing"
         elif found[name].version != version:
             wrong[name] = f"{name} is {found[name].version} instead of {version}"
-        elif not whole(found[name]):
+        elif not whole(found[name], pruned(lock.parent)):
             wrong[name] = f"{name} {version} lacks files, or has others"
     packages = [{"name": name, "dependencies": requirements(each)} for name, each in found.items()]
     known = split_locks.family({"package": packages})
@@ -109,12 +121,17 @@ def requirements(distribution: Distribution) -> set[str]:
     return found
 
 
-def whole(distribution: Distribution) -> bool:
-    """Return whether every file of a package is there, with the size that it was installed with."""
+def whole(distribution: Distribution, optional: re.Pattern[str]) -> bool:
+    """Return whether each file of a package is there, with the size that it was installed with.
+
+    One that matches `optional` may be missing.
+    """
     for file in distribution.files or ():
         try:
             size = file.locate().stat().st_size
         except FileNotFoundError:
+            if optional.match(str(file)):
+                continue
             return False
         if file.size not in (None, size):
             return False

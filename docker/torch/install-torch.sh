@@ -1,27 +1,46 @@
 #!/bin/bash
 # install-torch.sh DIR : the torch family that DIR/torch.txt names, into /app/.venv.
 #
-# DIR holds uv, the lock torch.txt, uv's cache, the folder wheels (the build context of that name)
-# and, as netrc, the build secret of that name. Nothing is resolved, and each wheel is checked
-# against its digest in the lock. What lies in wheels is taken first, and alone if it is enough.
+# DIR holds uv, the wheel of pip, the lock torch.txt, the list prune.txt, the folder wheels (the
+# build context of that name), a folder cache and, as netrc, the build secret of that name. Nothing
+# is resolved, and each wheel is checked against its digest in the lock. What lies in wheels is
+# taken first, and alone if it is enough. Reads VIRTUAL_ENV, TORCH_BUILD and PRUNE from the
+# environment.
 set -euo pipefail
 dir=$1
 
+case $PRUNE in
+yes | no) ;;
+*)
+    echo >&2 "ERROR: PRUNE is '$PRUNE'; build with --build-arg PRUNE=yes (the default) or no."
+    exit 1
+    ;;
+esac
+
 # Like the builder's: build secret `ca` is mounted over this file.
-export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
-# The cache is a mount, so uv cannot link from it.
-export UV_CACHE_DIR=$dir/cache UV_LINK_MODE=copy
+export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
+# uv unpacks each wheel in here, in the layer itself, and links to that: torch is written once.
+export UV_CACHE_DIR=$VIRTUAL_ENV/.cache UV_LINK_MODE=hardlink
 # No note of when and from where: a wheel from a folder and from an index make the same layer.
 export UV_NO_INSTALLER_METADATA=1
 if [ -s "$dir/netrc" ]; then
     export NETRC=$dir/netrc
 fi
 
-trap 'rm -f /tmp/install-torch.log' EXIT
+trap 'rm -rf "$UV_CACHE_DIR" /tmp/install-torch.log' EXIT
 
 install() {
-    "$dir/uv" pip install --python "$VIRTUAL_ENV" --no-deps --require-hashes \
+    "$dir/uv" pip install --offline --python "$VIRTUAL_ENV" --no-deps --require-hashes \
         --find-links "$dir/wheels" --requirement "$dir/torch.txt" "$@" 2>&1 | tee /tmp/install-torch.log
+}
+
+# With pip, since uv keeps no wheel, but a cache of unpacked ones: nearly twice the bytes.
+download() {
+    TMPDIR=$dir/cache PYTHONPATH=$dir/pip.whl python3.11 -m pip download --dest "$dir/cache" \
+        --no-deps --require-hashes --only-binary :all: --find-links "$dir/wheels" \
+        --no-cache-dir --progress-bar off --no-input --disable-pip-version-check \
+        --requirement "$dir/torch.txt" 2>&1 | sed --unbuffered 's/^ERROR: /pip: /' \
+        | tee /tmp/install-torch.log
 }
 
 # refuse WHY MEND : stop with one sentence.
@@ -30,27 +49,46 @@ refuse() {
     exit 1
 }
 
-refuse_wrong_wheel() {
-    if grep -q 'Hash mismatch' /tmp/install-torch.log; then
+refuse_known() {
+    if grep -qi -e 'Hash mismatch' -e 'do not match the hashes' /tmp/install-torch.log; then
         refuse 'a wheel does not have the digest that the lock names' \
             "Fetch it again, or lock what the index has now with 'make lock BUILD=$TORCH_BUILD'."
     fi
-}
-
-if [ -n "$(ls "$dir/wheels")" ]; then
-    echo "Taking torch from the build context 'wheels'"
-    if install --offline; then
-        exit
-    fi
-    refuse_wrong_wheel
-    echo "The build context 'wheels' does not have all of it: asking the index too"
-fi
-if ! install; then
-    refuse_wrong_wheel
     if grep -qi 'No space left' /tmp/install-torch.log; then
         refuse 'the disk is full' \
-            "Make room (a GPU build needs 12 GB), for instance with 'docker builder prune'."
+            "Make room (a GPU build needs 10 GB), for instance with 'docker builder prune'."
     fi
-    refuse 'an index does not answer or lacks a wheel' \
-        'Name a mirror with --build-arg INDEX_URL=... or TORCH_INDEX_URL=..., or hand in the wheels with --build-context wheels=FOLDER.'
+}
+
+installed=
+if [ -n "$(ls "$dir/wheels")" ]; then
+    echo "Taking torch from the build context 'wheels'"
+    if install; then
+        installed=yes
+    else
+        refuse_known
+        echo "The build context 'wheels' does not have all of it: asking the index too"
+    fi
+fi
+if [ -z "$installed" ]; then
+    # All that the lock names may be there from an earlier build. If not, it is no error yet.
+    if ! install --find-links "$dir/cache" >/dev/null; then
+        if ! download; then
+            refuse_known
+            refuse 'an index does not answer or lacks a wheel' \
+                'Name a mirror with --build-arg INDEX_URL=... or TORCH_INDEX_URL=..., or hand in the wheels with --build-context wheels=FOLDER.'
+        fi
+        install --find-links "$dir/cache" || {
+            refuse_known
+            refuse 'uv could not unpack it' 'Please report this.'
+        }
+    fi
+fi
+
+if [ "$PRUNE" = yes ]; then
+    site=$VIRTUAL_ENV/lib/python3.11/site-packages
+    sed 's/ *#.*//' "$dir/prune.txt" | while read -r pattern; do
+        find "$site" -type f -path "$site/$pattern" -delete
+    done
+    find "$site/torch" -type d -empty -delete
 fi

@@ -314,6 +314,20 @@ RUNTIME = [
         as_root(f"RUN rm {SITE}/torch/version.py"),
     ),
     Mutation(
+        "nothing is pruned",
+        f"{FILES}test_what_nothing_loads",
+        "nothing loads [",
+        replace("docker/torch/install-torch.sh", "-delete\n    done", "-print\n    done"),
+    ),
+    Mutation(
+        "more is pruned than the list has",
+        f"{FILES}test_records",
+        "torch/bin/torch_shm_manager",
+        replace(
+            "docker/torch/install-torch.sh", '-path "$site/$pattern"', '-path "$site/torch/bin/*"'
+        ),
+    ),
+    Mutation(
         "a file in the environment that no package has",
         f"{FILES}test_files_of_the_environment",
         "in no RECORD: ['app/.venv/lib/python3.11/site-packages/stray.py']",
@@ -343,8 +357,8 @@ RUNTIME = [
         "not only torch's: ['jinja2']",
         replace(
             "Dockerfile",
-            "--mount=type=cache,target=/mnt/cache \\",
-            "--mount=type=cache,target=/mnt/cache \\\n"
+            "--mount=type=bind,from=wheels,target=/mnt/wheels \\",
+            "--mount=type=bind,from=wheels,target=/mnt/wheels \\\n"
             f"    --mount=type=bind,from=deps,source={SITE},target=/mnt/deps \\",
         )
         + replace(

@@ -219,9 +219,9 @@ def built(project, private, docker_build, engine):
         engine.images.remove(tag, force=True)
 
 
-# The groups and extras that each image asks for, and what then is there.
+# The build arguments of each image, and which optional packages then are there.
 KINDS = {
-    "gpu": ((), set()),
+    "gpu": (("PRUNE=no",), set()),
     "cpu": (
         (f"DEPENDENCY_GROUPS=main,{GROUP}", f"EXTRAS={EXTRA}"),
         {"soundfile", "itsdangerous"},

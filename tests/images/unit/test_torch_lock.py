@@ -227,3 +227,11 @@ def test_wheels_that_cannot_be_had_are_one_sentence(lock, uv):
     uv.refuses = "install"
     with pytest.raises(SystemExit, match=r"^ERROR: torch was not restored \(what uv says is above"):
         torch_lock.restore(lock("cpu", CPU), ["torch"], set(), [])
+
+
+def test_files_that_may_be_left_out(lock, installed, tmp_path):
+    found = installed("torch", "2.13.0+cpu")
+    (tmp_path / "site" / "torch" / "version.py").unlink()
+    here = lock("cpu", CPU)
+    (here.parent / "torch-pruned.txt").write_text("# a list\n\n*.a\ntorch/ver*  # why\n")
+    assert torch_lock.damage(here, found) == ({}, set())

@@ -18,7 +18,8 @@ STATE = """
 import hashlib, importlib.metadata as m, json
 found = {}
 for d in m.distributions(path=["/app/.venv/lib/python3.11/site-packages"]):
-    stats = [(str(f), f.locate().stat()) for f in d.files or ()]
+    there = [f for f in d.files or () if f.locate().exists()]  # some are pruned
+    stats = [(str(f), f.locate().stat()) for f in there]
     files = repr([(name, each.st_size, each.st_mtime_ns) for name, each in stats])
     found[d.metadata["Name"]] = f"{d.version}, files {hashlib.sha256(files.encode()).hexdigest()}"
 print(json.dumps(found))

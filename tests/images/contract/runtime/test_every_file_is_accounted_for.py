@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import fnmatch
 import hashlib
 import itertools
 import posixpath
@@ -108,12 +109,43 @@ def test_files_of_the_system(contents, seen):
     seen(f"{len(outside)} files")
 
 
-def test_records(contents, seen):
-    """Every file of every distribution matches the digest in its RECORD."""
+def prunable(project):
+    """Return the pattern of what docker/torch/prune.txt lists, for paths in the image."""
+    lines = (project / "docker/torch/prune.txt").read_text().splitlines()
+    listed = filter(None, (line.partition("#")[0].strip() for line in lines))
+    return re.compile("|".join(fnmatch.translate(f"{SITE}/{pattern}") for pattern in listed))
+
+
+def of_torch(contents, torch_lock):
+    """Return the paths that the distributions of the torch lock have in their RECORDs."""
+    return {
+        path
+        for name, rows in installed(contents).items()
+        if re.sub(r"[-_.]+", "-", name).lower() in torch_lock
+        for path, _ in rows
+    }
+
+
+def test_what_nothing_loads(contents, image, torch_lock, seen):
+    """What docker/torch/prune.txt lists is not there, unless PRUNE=no keeps it."""
+    pattern, files = prunable(image.project), contents.files()
+    listed = {path for path in of_torch(contents, torch_lock) if pattern.match(path)}
+    there = sorted(listed & files.keys())
+    if image.build_arg("PRUNE") == "yes":
+        assert not there, f"nothing loads {there[:5]}"
+    else:
+        assert len(there) == len(listed), f"pruned: {sorted(listed - files.keys())[:5]}"
+    seen(f"{len(listed)} files, {'kept' if there else 'left out'}")
+
+
+def test_records(contents, image, torch_lock, seen):
+    """Every file of every distribution matches the digest in its RECORD, but for what is pruned."""
     files, wrong, count = contents.files(), [], 0
+    pattern = prunable(image.project)
+    pruned = {path for path in of_torch(contents, torch_lock) if pattern.match(path)}
     for rows in installed(contents).values():
         for path, digest in rows:
-            if digest:
+            if digest and (path in files or path not in pruned):
                 count += 1
                 algorithm, _, value = digest.partition("=")
                 assert algorithm == "sha256"
