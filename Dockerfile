@@ -43,6 +43,7 @@ RUN --mount=type=bind,source=docker/base,target=/mnt/base \
     python3.11 -m venv --without-pip $VIRTUAL_ENV \
     && echo /app/src > $VIRTUAL_ENV/lib/python3.11/site-packages/app_src.pth \
     && echo "PATH=$VIRTUAL_ENV/bin:\$PATH" > /etc/profile.d/venv.sh \
+    && touch --date=@315532800 /etc/profile.d/venv.sh /etc/profile.d \
     && /mnt/base/finish-tree.sh
 
 ENV PATH=$VIRTUAL_ENV/bin:$PATH \

@@ -10,7 +10,7 @@ self := $(firstword $(MAKEFILE_LIST))
 make := make$(if $(filter-out Makefile,$(self)), -f $(self))
 # The choices that `make NAME=value` hands on to the scripts.
 export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR PPA_URL WHEELS
-export DEPENDENCY_GROUPS DEV_GROUPS EXTRAS POETRY_INSTALLER POETRY_INSTALLER_URL
+export DEPENDENCY_GROUPS DEV_GROUPS EXTRAS PRUNE POETRY_INSTALLER POETRY_INSTALLER_URL
 ifdef NETRC  # empty, it would hide ~/.netrc
 export NETRC
 endif
@@ -35,6 +35,10 @@ shell: ## your project in the dev image: a shell, or COMMAND='poetry add lightni
 .PHONY: image
 image: ## build the image, run nothing
 	@$(PYTHON) scripts/build.py --only-build
+
+.PHONY: reproduce
+reproduce: ## build the image twice from nothing and compare the layers, bit for bit
+	@$(PYTHON) scripts/reproduce.py
 
 .PHONY: test
 test: .tools/tests/done ## run every test; what was promised and seen goes to ./reports

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -127,6 +128,20 @@ def builder(environment: engine.Environment) -> str:
     return engine.quiet(["docker", "context", "show"], environment) or "default"
 
 
+def cached(environment: engine.Environment) -> set[str]:
+    """Return the records in the engine's build cache."""
+    command = ["docker", "buildx", "du", f"--builder={builder(environment)}", "--verbose"]
+    listed = engine.quiet(command, environment) or ""
+    return set(re.findall(r"^ID:\s+(\S+)", listed, re.MULTILINE))
+
+
+def uncache(environment: engine.Environment, records: set[str]) -> None:
+    """Remove records from the engine's build cache."""
+    command = ["docker", "buildx", "prune", f"--builder={builder(environment)}", "--force", "--all"]
+    if records:
+        engine.quiet([*command, f"--filter=id~=^({'|'.join(records)})$"], environment)
+
+
 def given() -> dict[str, Path]:
     """Return what WHEELS and NETRC name, where they are set.
 
@@ -141,11 +156,20 @@ def given() -> dict[str, Path]:
     return found
 
 
-def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
-    """Build the runtime or dev image of a torch build and return its tag."""
+def build(
+    environment: engine.Environment,
+    torch_build: str,
+    dev: bool,
+    tag: str = "",
+    options: Sequence[str] = (),
+) -> str:
+    """Build the runtime or dev image of a torch build and return its tag.
+
+    `tag` is one to use instead of the bake file's, `options` are more of them for `buildx bake`.
+    """
     kind = "cpu" if torch_build == "cpu" else "gpu"
     image = image_name()
-    tag = f"{image}:{torch_build}" + ("-dev" if dev else "")
+    named, tag = tag, tag or f"{image}:{torch_build}" + ("-dev" if dev else "")
     check_disk(environment, kind, tag)
     settings = {"IMAGE": image, "INDEX_URL": host.index_url(), "VERSION": version()}
     # Labels with the commit, "-dirty" where there is more, and the address of git's origin.
@@ -175,7 +199,10 @@ def build(environment: engine.Environment, torch_build: str, dev: bool) -> str:
     command += [f"--builder={builder(environment)}"]
     command += [f"--allow=fs.read={path}" for path in readable]
     target = kind + ("-dev" if dev else "")
-    if subprocess.run([*command, target], cwd=TOP, env={**environment, **settings}).returncode:
+    command += [f"--set={target}.tags={named}"] if named else []
+    if subprocess.run(
+        [*command, *options, target], cwd=TOP, env={**environment, **settings}
+    ).returncode:
         fail(f"{tag} was not built (the reason is above).")
     return tag
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# finish-tree.sh : compile the bytecode of /app/.venv and give every file one fixed time.
+# finish-tree.sh : compile the bytecode of /app/.venv, and give every file one fixed time.
 #
 # The same packages then make the same layer, bit for bit, whoever builds it and when, and a user
 # who may not write bytecode imports torch in about half the time. Run it in the RUN that installs:
@@ -8,6 +8,10 @@ set -eu
 
 rm -f "$VIRTUAL_ENV/.lock"  # uv's, writable for everybody
 rm -rf "$VIRTUAL_ENV/src"    # what Poetry cloned to install from git, history and all
+
+# Poetry installs packages side by side, with a library (`installer`) that sets the umask to 0 for a
+# moment to learn it: a file that is made just then may be written by anybody.
+find "$VIRTUAL_ENV" ! -type l -perm /022 -exec chmod go-w {} +
 
 # checked-hash: the file holds no time, and still notices when somebody edits the source. -f: also
 # where the Python that runs this has already written a file with a time in it. Some packages ship

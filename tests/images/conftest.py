@@ -34,8 +34,6 @@ from images import (
     Image,
     Project,
     Result,
-    cached,
-    uncache,
 )
 
 # Hooks, which pytest finds here.
@@ -147,7 +145,7 @@ def docker_build(
     own: set[str] = set()
 
     def run(folder: Path, *arguments: str) -> Result:
-        before = cached()
+        before = build_script.cached(dict(os.environ))
         command = ["docker", "buildx", "build", "--progress=plain", f"--label={LABEL}", *secrets]
         command += [f"--builder={build_script.builder(dict(os.environ))}"]
         command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
@@ -168,12 +166,12 @@ def docker_build(
             text=True,
         )
         made = own if folder == TOP else fork_cache
-        made |= cached() - before
+        made |= build_script.cached(dict(os.environ)) - before
         return Result(done.returncode, done.stdout)
 
     yield run
     engine.images.prune(filters={"dangling": True, "label": LABEL})
-    uncache(fork_cache - own)
+    build_script.uncache(dict(os.environ), fork_cache - own)
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import build as build_script
-
 TOP = Path(__file__).resolve().parent.parent.parent
 # For pytest: these tests have their settings to themselves, whatever pyproject.toml says of others.
 CONFIG = ("-c", "tests/images/pytest.ini", "--rootdir=.")
@@ -85,20 +83,3 @@ class Result:
         found = {s for s in found if s and not s.startswith(("process ", "failed to "))}
         assert len(found) == 1, f"not one sentence but {found} in:\n{self.output}"
         return found.pop()
-
-
-def cached() -> set[str]:
-    """Return the records in the engine's build cache."""
-    builder = build_script.builder(dict(os.environ))
-    command = ["docker", "buildx", "du", f"--builder={builder}", "--verbose"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True)
-    return set(re.findall(r"^ID:\s+(\S+)", listed.stdout, re.MULTILINE))
-
-
-def uncache(records: set[str]) -> None:
-    """Remove records from the engine's build cache."""
-    builder = build_script.builder(dict(os.environ))
-    command = ["docker", "buildx", "prune", f"--builder={builder}", "--force", "--all"]
-    if records:
-        command.append(f"--filter=id~=^({'|'.join(records)})$")
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

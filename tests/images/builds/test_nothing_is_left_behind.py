@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from images import TOP, cached
+import build as build_script
+from images import TOP
 
 SESSION = f"stopped-{os.getpid()}"
 CONTRACT = TOP / "tests" / "images" / "contract"
@@ -19,7 +20,7 @@ def test_stopping_the_tests(docker_build, engine, number, tmp_path):
     """A session that is stopped while its containers run removes them, its images and its cache."""
     done = docker_build(TOP, "--target=deps")  # what is the project's own may stay
     assert done.code == 0, done.output
-    before = cached()
+    before = build_script.cached(dict(os.environ))
     with (tmp_path / "log").open("wb") as log:
         tests = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-m", "stub", "-p", "no:cacheprovider", CONTRACT],
@@ -48,4 +49,4 @@ def test_stopping_the_tests(docker_build, engine, number, tmp_path):
             os.killpg(tests.pid, signal.SIGKILL)
     assert engine.containers.list(all=True, filters=label) == []
     assert engine.images.list(filters=label) == []
-    assert cached() <= before
+    assert build_script.cached(dict(os.environ)) <= before

@@ -4,6 +4,7 @@ tests/images/mutations.py has the table. For each line an image is built with th
 test is held against it in a pytest of its own. It must fail, and say what is wrong.
 """
 
+import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 
 import build as build_script
 import mutations
-from images import REPOSITORY, Image, Project, uncache
+from images import REPOSITORY, Image, Project
 
 pytestmark = pytest.mark.mutation
 TABLE = [(stage, mutation) for stage, found in mutations.STAGES.items() for mutation in found]
@@ -74,7 +75,7 @@ def broken(request, projects, build_image, hold, engine, fork_cache, tmp_path_fa
             for number, each in enumerate(parameters)
         }
         pool.shutdown(cancel_futures=True)  # after Ctrl-C
-    uncache(fork_cache - before)  # gigabytes, all in all
+    build_script.uncache(dict(os.environ), fork_cache - before)  # gigabytes, all in all
 
 
 @pytest.mark.parametrize("stage", mutations.STAGES)

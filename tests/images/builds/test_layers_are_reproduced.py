@@ -1,0 +1,39 @@
+"""`make reproduce`: built twice from nothing, all layers are the same; one that is not is named."""
+
+import subprocess
+
+import pytest
+
+from edits import replace
+
+pytestmark = pytest.mark.stub
+
+# The check of `runtime`, two layers from the top.
+BEFORE = "# The trees come from different locks"
+
+
+def test_only_what_is_broken_differs(fork, stub_projects):
+    """The base, torch, the dependencies and apt's layer come out the same bit for bit."""
+    folder, gpu = fork(), stub_projects["gpu"]
+    for name in ("locks", "poetry.lock"):  # of the stubs
+        subprocess.run(["cp", "-r", gpu.folder / name, folder], check=True)
+    packages = folder / "docker" / "runtime" / "packages.txt"
+    packages.write_text(packages.read_text() + "libsndfile1\n")
+    for edit in replace("Dockerfile", BEFORE, f"RUN date +%N > /var/made\n\n{BEFORE}"):
+        edit(folder, "Dockerfile")
+    wheels = gpu.arguments[0].partition("wheels=")[2]
+    done = subprocess.run(
+        ["make", "reproduce", f"BUILD={gpu.build}", f"WHEELS={wheels}"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode, done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    layers = [line[2] for line in lines if len(line) == 3 and line[1].startswith("sha256:")]
+    assert len(layers) > 9 and set(layers[:-3]) == {"same"}, done.stdout
+    assert layers[-3:-1] == ["differs", "same"], done.stdout
+    named = [line for line in done.stdout.splitlines() if line.startswith("layer ")]
+    paths = {line.partition(":")[0].partition(", ")[2] for line in named}
+    assert "/var/made" in paths and paths <= {"/var/made", "/var", "/etc"}, done.stdout
