@@ -40,6 +40,15 @@ image: ## build the image, run nothing
 reproduce: ## build the image twice from nothing and compare the layers, bit for bit
 	@$(PYTHON) scripts/reproduce.py
 
+# <!-- template -->
+.PHONY: bench bench-quick
+bench: .tools/tests/done ## measure against the article's shape and uv's: an hour and 40 GB; [ONLY=ours]
+	@$(tools) INDEX_URL="$$index" PYTHONPATH=scripts:benchmark .tools/tests/bin/python benchmark/bench.py $(if $(ONLY),--only $(ONLY))
+
+bench-quick: .tools/tests/done ## … with torch for the CPU
+	@$(tools) INDEX_URL="$$index" PYTHONPATH=scripts:benchmark .tools/tests/bin/python benchmark/bench.py --quick $(if $(ONLY),--only $(ONLY))
+# <!-- /template -->
+
 .PHONY: test
 test: .tools/tests/done ## run every test; what was promised and seen goes to ./reports
 	@$(pytest) $(PYTEST_ARGS)

@@ -36,7 +36,7 @@ HOW = "install Docker Engine 23 or newer (https://docs.docker.com/engine/install
 # Debian's own Docker lags behind, and its packages from testing run on a stable system. What talks
 # to the kernel or to glibc directly comes from the system's own release.
 NEW = ("containerd", "docker-buildx", "docker-cli", "docker.io", "tini-static")
-OWN = ("iptables", "mmdebstrap", "runc")
+OWN = ("docker-registry", "iptables", "mmdebstrap", "runc")
 
 Environment = dict  # what os.environ is, with what `docker` needs added
 
@@ -237,8 +237,11 @@ def install(top: Path, system: dict[str, str]) -> None:
         (work / "root").rename(top / "root")
 
 
-def start(top: Path, environment: Environment) -> None:
-    """Start dockerd and wait until it answers. Ends the program with its last words if not."""
+def start(top: Path, environment: Environment, *options: str) -> None:
+    """Start dockerd and wait until it answers. Ends the program with its last words if not.
+
+    `options` are more of them for dockerd.
+    """
     stop(top)  # what a killed daemon left
     root = top / "root"
     libraries = [str(path) for path in root.glob("usr/lib/*-linux-gnu")]
@@ -271,6 +274,7 @@ def start(top: Path, environment: Environment) -> None:
                 *("--config-file", "/dev/null", "--host", f"unix://{top}/docker.sock"),
                 *("--data-root", top / "data", "--exec-root", top / "exec"),
                 *("--pidfile", top / "dockerd.pid"),
+                *options,
             ],
             env=daemon_environment,
             stdin=subprocess.DEVNULL,

@@ -33,6 +33,7 @@ RECORD = ".template.toml"
 # About the template alone, files and folders: a project has no use for them.
 TEMPLATE_ONLY = (
     ".github/workflows/article.yml",
+    "benchmark",
     "docs/adopt.md",
     "examples",
     "scripts/adopt.py",
@@ -44,6 +45,7 @@ TEMPLATE_ONLY = (
     "tests/images/existing.py",
     "tests/images/template.py",
     "tests/images/unit/test_adopt.py",
+    "tests/images/unit/test_benchmark.py",
     "tests/images/unit/test_init.py",
     "tests/images/unit/test_update.py",
 )

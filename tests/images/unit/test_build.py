@@ -63,7 +63,7 @@ def test_disk_space_for_a_first_build(monkeypatch, tmp_path, free, stops):
     usage = namedtuple("usage", "free")(free)
     monkeypatch.setattr(build.shutil, "disk_usage", lambda path: usage)
     if stops:
-        with pytest.raises(SystemExit, match=r"2.0 GB free, and .* GPU image writes up to 12 GB"):
+        with pytest.raises(SystemExit, match=r"2.0 GB free, and .* GPU image writes up to 10 GB"):
             build.check_disk({}, "gpu", "tag")
     else:
         build.check_disk({}, "gpu", "tag")

@@ -1,0 +1,228 @@
+"""Ours against the article's shape and uv's, in one run on one machine; behind `make bench`.
+
+    bench.py [--quick] [--only NAME...]
+
+Each contender gets machines of its own (see machines.py), with the same base image, package index,
+registry and torch. What it measured goes to benchmark/results: <build>.json, and <build>.md with a
+table. --quick takes the CPU build, of which WHEELS or pip's find-links names a folder.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import contenders
+import engine
+import tables
+from contenders import HERE, SMALL, Contender
+from host import fail, say
+from machines import Machine, Registry, Watch
+
+TENSOR = "import torch; print(torch.ones(2, 2).sum().item())"
+# As for a user who may not write bytecode into an image that has none.
+WITHOUT_BYTECODE = ("--env=PYTHONDONTWRITEBYTECODE=1", "--env=PYTHONPYCACHEPREFIX=/nowhere")
+
+
+class Run:
+    """One contender's way through all scenes; `figures` has what was measured in each."""
+
+    def __init__(self, top: Path, registry: Registry, base: str, contender: Contender) -> None:
+        """Prepare a run in the folder `top`, from the image `base` in the registry."""
+        self.top, self.registry, self.base, self.contender = top, registry, base, contender
+        self.figures: dict[str, dict[str, float]] = {}
+        self.image = f"{registry.host}/{contender.name}"
+        (top / "logs").mkdir(exist_ok=True)
+
+    def watch(self, scene: str) -> Watch:
+        """Return what measures a scene, and say which it is."""
+        say(f"{self.contender.name}: {scene}")
+        watch = Watch(self.top, self.registry)
+        self.figures[scene] = watch.figures
+        return watch
+
+    def build(self, machine: Machine, scene: str, *options: str) -> None:
+        """Build on a machine and measure it."""
+        log = self.top / "logs" / f"{self.contender.name}-{scene.replace(' ', '-')}.log"
+        with self.watch(scene) as watch:
+            self.contender.run(machine, self.base, log, *options)
+        steps = [line for line in log.read_text().splitlines() if " CACHED" in line]
+        self.figures[scene] = {**watch.figures, "cached_steps": len(steps)}
+
+    def push(self, machine: Machine, scene: str, tag: str, *more: str) -> None:
+        """Build what is cached already, and push it."""
+        output = f"type=image,name={self.image}:{tag},push=true"
+        self.build(machine, scene, f"--output={','.join([output, *more])}")
+
+    def new_machine(self, name: str) -> Machine:
+        """Return a machine that has nothing yet."""
+        machine = Machine(self.top, name)
+        machine.start()
+        return machine
+
+    def all(self) -> None:
+        """Go through all scenes."""
+        try:
+            self.at_home()
+            self.elsewhere()
+            self.at_a_node()
+        finally:
+            for name in ("home", "runner", "node"):
+                Machine(self.top, name).remove()
+
+    def at_home(self) -> None:
+        """Build from nothing, edit, build again and push, on a machine that keeps its cache."""
+        only = "--output=type=cacheonly"
+        home = self.new_machine("home")
+        home.docker("pull", "--quiet", self.base)
+        self.build(home, "build from nothing", only)
+        self.build(home, "build again, downloads there", only, "--no-cache")
+        self.push(home, "push", "v1")
+        self.contender.edit_code()
+        self.build(home, "code edit: build", only)
+        self.push(home, "code edit: push", "v2")
+        self.contender.add(SMALL[0])
+        with self.watch("dependency edit: lock") as watch:
+            self.contender.lock()
+        self.figures["dependency edit: lock"] = watch.figures
+        self.build(home, "dependency edit: build", only)
+        self.push(home, "dependency edit: push", "v3")
+        cache = f"--cache-to=type=registry,ref={self.image}:cache,mode=max"
+        self.build(home, "export the cache", only, cache)
+        zstd = ("compression=zstd", "force-compression=true", "oci-mediatypes=true")
+        self.push(home, "push with zstd", "zstd", *zstd)
+        home.remove()
+
+    def elsewhere(self) -> None:
+        """The same two edits on a machine that has only what the registry has."""
+        cache = f"--cache-from=type=registry,ref={self.image}:cache"
+        for edit, tag in (("code edit", "v4"), ("dependency edit", "v5")):
+            if edit == "code edit":
+                self.contender.edit_code()
+            else:
+                self.contender.add(SMALL[1])
+                self.contender.lock()
+            runner = self.new_machine("runner")
+            output = f"--output=type=image,name={self.image}:{tag},push=true"
+            self.build(runner, f"another machine, {edit}", cache, output)
+            runner.remove()
+
+    def at_a_node(self) -> None:
+        """Pull, and start, on a machine that runs the image."""
+        node = self.new_machine("node")
+        for scene, tag in (("pull", "v1"), ("pull after the dependency edit", "v3")):
+            with self.watch(scene) as watch:
+                node.docker("pull", "--quiet", f"{self.image}:{tag}")
+            self.figures[scene] = watch.figures
+        image = f"{self.image}:v3"
+        sizes = "for f in / /app/.venv /app/src /source; do test -e $f && du -sbx $f; done; true"
+        words = ["run", "--rm", "--user=0", "--entrypoint=sh", image, "-c", sizes]
+        found = {line.split()[1]: int(line.split()[0]) for line in node.docker(*words).splitlines()}
+        base = ["run", "--rm", "--user=0", "--entrypoint=sh", self.base, "-c", "du -sb -x /"]
+        self.figures["size"] = {
+            "all": found["/"],
+            "base": int(node.docker(*base).split()[0]),
+            "venv": found["/app/.venv"],
+            "code": found.get("/source", found.get("/app/src", 0)),
+        }
+        start = ["run", "--rm", "--user=12345:12345", "--entrypoint=python"]
+        for scene, options in (
+            ("first tensor, cold", []),
+            ("first tensor", []),
+            ("first tensor without bytecode", list(WITHOUT_BYTECODE)),
+        ):
+            if scene.endswith("cold"):
+                Path("/proc/sys/vm/drop_caches").write_text("3")
+            with self.watch(scene) as watch:
+                node.docker(*start, *options, image, "-c", TENSOR)
+            self.figures[scene] = watch.figures
+        node.remove()
+        node = self.new_machine("node")
+        with self.watch("pull with zstd") as watch:
+            node.docker("pull", "--quiet", f"{self.image}:zstd")
+        self.figures["pull with zstd"] = watch.figures
+        node.remove()
+
+    def draw(self, file: Path) -> None:
+        """Draw the pictures of a file of results, inside the image."""
+        node = self.new_machine("node")
+        words = ["run", "--rm", f"--user={os.getuid()}", f"--volume={HERE}:/mnt/benchmark"]
+        inside = f"/mnt/benchmark/{file.relative_to(HERE)}"
+        node.docker(*words, f"{self.image}:v3", "python", "/mnt/benchmark/draw.py", inside)
+        node.remove()
+
+
+def base_image(top: Path, registry: Registry) -> str:
+    """Push the image that all build on, Debian 12, to the registry and return its name there."""
+    machine = Machine(top, "base")
+    machine.start()
+    name, debian = f"{registry.host}/base:12", "debian:12"
+    try:
+        if engine.quiet(["docker", "pull", debian], machine.environment) is None:
+            engine.bootstrap(machine.environment, debian)
+        machine.docker("tag", debian, name)
+        machine.docker("push", "--quiet", name)
+    finally:
+        machine.remove()
+    return name
+
+
+def interrupt(*_: object) -> None:
+    """End as Ctrl-C does, with all that is stopped then."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run as a command; see the top of this file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="the CPU build")
+    parser.add_argument("--only", nargs="+", choices=contenders.ALL, default=list(contenders.ALL))
+    arguments = parser.parse_args()
+    build = "cpu" if arguments.quick else contenders.default_gpu_build()
+    wheels = None
+    if arguments.quick:
+        names = [os.environ.get("WHEELS", ""), *os.environ.get("PIP_FIND_LINKS", "").split()]
+        folders = [Path(name).resolve() for name in names if name]
+        wheels = next((f for f in folders if any(f.glob("torch-*+cpu-cp311-*.whl"))), None)
+        if not wheels:
+            fail(
+                "no folder has a wheel of torch+cpu: fetch it and name the folder with "
+                "`make bench-quick WHEELS=FOLDER`."
+            )
+    signal.signal(signal.SIGTERM, interrupt)
+    top = Path(tempfile.mkdtemp(prefix="bench.", dir="/var/tmp"))
+    os.environ["ENGINE_DIR"] = str(top)
+    registry = Registry(top)
+    results: dict = {"build": build, "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
+    file = HERE / "results" / f"{build}.json"
+    try:
+        engine.install(top, engine.os_release())
+        registry.start()
+        base = base_image(top, registry)
+        for name in arguments.only:
+            contender = contenders.ALL[name](name, top / "contexts" / name, build, wheels)
+            contender.prepare()
+            run = Run(top, registry, base, contender)
+            run.all()
+            results[name] = run.figures
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps(results, indent=2) + "\n")
+        tables.write(file)
+        if "ours" in results:
+            run.draw(file)
+    finally:
+        for name in ("base", "home", "runner", "node"):
+            Machine(top, name).remove()
+        registry.stop()
+        shutil.rmtree(top, ignore_errors=True)
+    say(file.with_suffix(".md").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
