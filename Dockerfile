@@ -3,9 +3,9 @@
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
 #
-#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──────────┐
-#          │                  ╎                                  ├──▶ runtime, dev
-#          └──────────────▶ torch (gigabytes) ──▶ extensions ────┘
+#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──▶ checked ──┐
+#          │                  ╎                               ╎      ├──▶ venv ──▶ runtime, dev
+#          └──────────────▶ torch (gigabytes) ──▶ extensions ────────┘
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
@@ -125,11 +125,13 @@ FROM builder AS deps
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
     --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=docker/deps,target=/mnt/deps \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     xargs poetry install --directory /mnt/project --no-root < /mnt/project/install.options \
-    && /mnt/base/finish-tree.sh
+    && /mnt/base/finish-tree.sh \
+    && python3.11 -B /mnt/deps/split_layers.py $VIRTUAL_ENV /layers
 
 
 # ---- torch: the torch family ----
@@ -168,15 +170,57 @@ RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
     /mnt/extensions/build-extensions.sh /mnt && /mnt/base/finish-tree.sh
 
 
-# ---- dev: the builder's tools, your dependencies and the dev group on torch's layer ----
-FROM torch AS dev
+# ---- checked: do the trees fit? They come from different locks ----
+# Of torch this takes its metadata alone, so that a machine that has the rest from a registry's cache
+# need not download torch to look at it.
+FROM torch AS torch-metadata
+
+RUN mkdir /metadata && cp -r $VIRTUAL_ENV/lib/python3.11/site-packages/*.dist-info /metadata
+
+FROM deps AS checked
+
+ARG TORCH_BUILD
+
+RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+    --mount=type=bind,from=torch-metadata,source=/metadata,target=/mnt/torch \
+    --mount=type=bind,from=extensions,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/extensions \
+    --mount=type=bind,source=docker/deps,target=/mnt/deps \
+    $POETRY_HOME/venv/bin/python -B /mnt/deps/check_trees.py /mnt/torch.txt \
+        $VIRTUAL_ENV/lib/python3.11/site-packages /mnt/torch /mnt/extensions
+
+
+# ---- venv: what runtime and dev have in common ----
+FROM torch AS venv
+
+# Your list of what apt brings at run time, such as libgl1 for OpenCV. Empty, it installs nothing.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/packages.txt \
+    --mount=type=secret,id=ca,mode=0444 \
+    /mnt/base/apt-install.sh /mnt/packages.txt
+
+# Your dependencies, divided so that an edit pushes and pulls those near it alone. --link: a layer
+# whose files are the same stays, whatever is below.
+COPY --link --from=checked /layers/1 /
+COPY --link --from=checked /layers/2 /
+COPY --link --from=checked /layers/3 /
+COPY --link --from=checked /layers/4 /
+COPY --link --from=checked /layers/5 /
+COPY --link --from=checked /layers/6 /
+COPY --link --from=checked /layers/7 /
+COPY --link --from=checked /layers/8 /
+COPY --link --from=extensions /app/.venv /app/.venv
+
+
+# ---- dev: the builder's tools and the dev group on top ----
+FROM venv AS dev
 
 # This way round, since torch copied into the builder would be written a second time. The builder
 # is base with more in it, so that copying all of it over base is safe.
 # hadolint ignore=DL3067
-COPY --from=builder / /
-COPY --link --from=deps /app/.venv /app/.venv
-COPY --link --from=extensions /app/.venv /app/.venv
+COPY --link --from=builder / /
 # As in the builder, which says why.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
@@ -191,15 +235,15 @@ ARG INDEX_URL=
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
-    --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
+    --mount=type=bind,source=docker/deps,target=/mnt/deps \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL \
     xargs poetry install --directory /mnt/project --no-root < /mnt/project/install-dev.options \
     && rm -rf $VIRTUAL_ENV/src \
-    && PYTHONPATH=$POETRY_HOME/venv/lib/python3.11/site-packages \
-    python -B /mnt/check_trees.py /mnt/torch.txt
+    && $POETRY_HOME/venv/bin/python -B /mnt/deps/check_trees.py /mnt/torch.txt \
+        $VIRTUAL_ENV/lib/python3.11/site-packages
 
 # From here on Poetry leaves torch as it is, and any user may install the rest.
 ARG TORCH_BUILD
@@ -219,25 +263,7 @@ CMD ["bash"]
 
 
 # ---- runtime: what you ship ----
-FROM torch AS runtime
-
-# Your list of what apt brings at run time, such as libgl1 for OpenCV. Empty, it installs nothing.
-RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
-    --mount=type=cache,target=/var/lib/apt,sharing=locked \
-    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
-    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/packages.txt \
-    --mount=type=secret,id=ca,mode=0444 \
-    /mnt/base/apt-install.sh /mnt/packages.txt
-
-COPY --link --from=deps /app/.venv /app/.venv
-COPY --link --from=extensions /app/.venv /app/.venv
-
-# The trees come from different locks: see that they fit.
-RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
-    --mount=type=bind,source=docker/runtime/check_trees.py,target=/mnt/check_trees.py \
-    --mount=type=bind,from=builder,source=/opt/poetry/venv/lib/python3.11/site-packages/packaging,target=/mnt/packaging \
-    python -B /mnt/check_trees.py /mnt/torch.txt
+FROM venv AS runtime
 
 # Caches of torch, triton, matplotlib and the like land below HOME: for any user, also one without
 # a passwd entry, and with a read-only root if /tmp is a tmpfs.

@@ -368,6 +368,18 @@ RUNTIME = [
         ),
     ),
     Mutation(
+        "a layer of dependencies is forgotten",
+        f"{LOCKS}test_installed_packages",
+        "'networkx': 'installed None",
+        replace("Dockerfile", "COPY --link --from=checked /layers/8 /\n"),
+    ),
+    Mutation(
+        "packages are divided among layers by kind of file",
+        f"{FILES}test_a_package_is_in_one_layer",
+        "in several layers: {'",
+        replace("docker/deps/split_layers.py", 'owner.get(path, "")', "path.suffix"),
+    ),
+    Mutation(
         "bytecode that goes by times",
         f"{FILES}test_bytecode",
         "not by hash: ",

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import posixpath
 import re
+from collections import Counter
 
 import build as build_script
 
@@ -226,6 +227,33 @@ def test_no_package_is_in_both_layers(contents, torch_lock, seen):
     both = [tree & other for tree, other in itertools.combinations([torch, *above], 2)]
     assert not any(both), f"in two layers: {both}"
     seen(f"{len(torch)} below, {' and '.join(str(len(tree)) for tree in above)} above")
+
+
+def test_a_package_is_in_one_layer(contents, seen):
+    """Each package is whole in one layer, with its bytecode: an edit of it moves that one alone."""
+    layer_of = {
+        path: number
+        for number, layer in enumerate(contents.layers)
+        for path, entry in layer.entries.items()
+        if not entry.is_folder
+    }
+    packages = installed(contents)
+    owners = Counter(path for rows in packages.values() for path, _ in rows)
+    divided = {}
+    for name, rows in packages.items():
+        own = {path for path, _ in rows if owners[path] == 1}
+        own |= {
+            f"{folder}/__pycache__/{module[:-3]}.cpython-311.pyc"
+            for folder, module in map(posixpath.split, own)
+            if module.endswith(".py")
+        }
+        found = {layer_of[path] for path in own & layer_of.keys()}
+        if len(found) != 1:
+            divided[name] = sorted(found)
+    assert not divided, f"in several layers: {divided}"
+    seen(
+        f"{len(packages)} packages in {len({layer_of[p] for p in owners if p in layer_of})} layers"
+    )
 
 
 def test_bytecode(contents, seen):

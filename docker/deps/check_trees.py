@@ -1,4 +1,4 @@
-"""check_trees.py LOCK: stop the build where what Poetry and LOCK installed do not fit together.
+"""check_trees.py LOCK FOLDER…: stop the build where what is installed does not fit together.
 
 Each tree was checked against its own lock; only together do they show, say, a package that wants a
 newer torch. Unlike `pip check` and `uv pip check` this follows extras: torch asks for most of CUDA
@@ -54,18 +54,14 @@ def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
 
 
 def main() -> None:
-    """Check the environment that this Python belongs to, without the folder of this script."""
-    here = [path for path in sys.path if path.startswith(sys.prefix)]
-    lines = problems(distributions(path=here), Path(sys.argv[1]).read_text())
+    """Check what is installed in the folders."""
+    lines = problems(distributions(path=sys.argv[2:]), Path(sys.argv[1]).read_text())
     if lines:
         print("\n".join(lines), file=sys.stderr)
         sys.exit(
             f"ERROR: locks/torch.{os.environ['TORCH_BUILD']}.txt and poetry.lock do not fit "
             "together (see above): run `make lock`, then build again."
         )
-    # So that this step's layer, which holds no file, is the same every time.
-    for folder in ("/", "/etc", "/mnt", "/tmp"):
-        os.utime(folder, (315532800, 315532800))
 
 
 if __name__ == "__main__":
