@@ -15,6 +15,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import contenders
@@ -24,7 +27,15 @@ from contenders import HERE, SMALL, Contender
 from host import fail, say
 from machines import Machine, Registry, Watch
 
+MOVED = ("written", "fetched", "pushed", "pulled")
 TENSOR = "import torch; print(torch.ones(2, 2).sum().item())"
+# Prints {package: bytes that its RECORD lists}.
+PACKAGES = """
+import json, re
+from importlib.metadata import distributions
+name = lambda d: re.sub("[-_.]+", "-", d.metadata["Name"]).lower()
+print(json.dumps({name(d): sum(f.size or 0 for f in d.files or ()) for d in distributions()}))
+"""
 # As for a user who may not write bytecode into an image that has none.
 WITHOUT_BYTECODE = ("--env=PYTHONDONTWRITEBYTECODE=1", "--env=PYTHONPYCACHEPREFIX=/nowhere")
 
@@ -39,20 +50,23 @@ class Run:
         self.image = f"{registry.host}/{contender.name}"
         (top / "logs").mkdir(exist_ok=True)
 
-    def watch(self, scene: str) -> Watch:
-        """Return what measures a scene, and say which it is."""
+    @contextmanager
+    def watch(self, scene: str) -> Iterator[None]:
+        """Measure a scene, and say what comes out."""
         say(f"{self.contender.name}: {scene}")
-        watch = Watch(self.top, self.registry)
+        with Watch(self.top, self.registry) as watch:
+            yield
         self.figures[scene] = watch.figures
-        return watch
+        said = (f"{name} {watch.figures[name] / 10**6:,.1f} MB" for name in MOVED)
+        say(f"    {watch.figures['seconds']} s, {', '.join(said)}")
 
     def build(self, machine: Machine, scene: str, *options: str) -> None:
         """Build on a machine and measure it."""
         log = self.top / "logs" / f"{self.contender.name}-{scene.replace(' ', '-')}.log"
-        with self.watch(scene) as watch:
+        with self.watch(scene):
             self.contender.run(machine, self.base, log, *options)
         steps = [line for line in log.read_text().splitlines() if " CACHED" in line]
-        self.figures[scene] = {**watch.figures, "cached_steps": len(steps)}
+        self.figures[scene]["cached_steps"] = len(steps)
 
     def push(self, machine: Machine, scene: str, tag: str, *more: str) -> None:
         """Build what is cached already, and push it."""
@@ -75,33 +89,54 @@ class Run:
             for name in ("home", "runner", "node"):
                 Machine(self.top, name).remove()
 
+    def lock(self, scene: str) -> None:
+        """Bring the locks up to date and measure it."""
+        with self.watch(scene):
+            self.contender.lock()
+
     def at_home(self) -> None:
         """Build from nothing, edit, build again and push, on a machine that keeps its cache."""
         only = "--output=type=cacheonly"
         home = self.new_machine("home")
         home.docker("pull", "--quiet", self.base)
         self.build(home, "build from nothing", only)
-        self.build(home, "build again, downloads there", only, "--no-cache")
-        self.push(home, "push", "v1")
+        home.forget(keep_seconds=0)  # not --no-cache, which has cache mounts begin anew too
+        self.build(home, "build again, downloads there", only)
+        self.push(home, "push", "first")
+        if not self.contender.wheels:  # that has one version of torch
+            began = time.monotonic()
+            self.contender.bump()
+            self.lock("torch bump: lock")
+            self.build(home, "torch bump: build", only)
+            self.push(home, "torch bump: push", "bump")
+            self.tidy(home, began)
+        began = time.monotonic()
         self.contender.edit_code()
         self.build(home, "code edit: build", only)
-        self.push(home, "code edit: push", "v2")
+        self.push(home, "code edit: push", "code")
+        self.tidy(home, began)
+        began = time.monotonic()
         self.contender.add(SMALL[0])
-        with self.watch("dependency edit: lock") as watch:
-            self.contender.lock()
-        self.figures["dependency edit: lock"] = watch.figures
+        self.lock("dependency edit: lock")
         self.build(home, "dependency edit: build", only)
-        self.push(home, "dependency edit: push", "v3")
+        self.push(home, "dependency edit: push", "dependency")
+        self.tidy(home, began)
         cache = f"--cache-to=type=registry,ref={self.image}:cache,mode=max"
         self.build(home, "export the cache", only, cache)
         zstd = ("compression=zstd", "force-compression=true", "oci-mediatypes=true")
         self.push(home, "push with zstd", "zstd", *zstd)
         home.remove()
 
+    def tidy(self, machine: Machine, began: float) -> None:
+        """Forget images and steps that no build has used since a time: the disk has an end."""
+        for tag in ("first", "bump", "code", "dependency"):
+            engine.quiet(["docker", "image", "rm", f"{self.image}:{tag}"], machine.environment)
+        machine.forget(keep_seconds=int(time.monotonic() - began))
+
     def elsewhere(self) -> None:
         """The same two edits on a machine that has only what the registry has."""
         cache = f"--cache-from=type=registry,ref={self.image}:cache"
-        for edit, tag in (("code edit", "v4"), ("dependency edit", "v5")):
+        for edit, tag in (("code edit", "code-2"), ("dependency edit", "dependency-2")):
             if edit == "code edit":
                 self.contender.edit_code()
             else:
@@ -115,11 +150,10 @@ class Run:
     def at_a_node(self) -> None:
         """Pull, and start, on a machine that runs the image."""
         node = self.new_machine("node")
-        for scene, tag in (("pull", "v1"), ("pull after the dependency edit", "v3")):
-            with self.watch(scene) as watch:
+        for scene, tag in (("pull", "code"), ("pull after the dependency edit", "dependency")):
+            with self.watch(scene):
                 node.docker("pull", "--quiet", f"{self.image}:{tag}")
-            self.figures[scene] = watch.figures
-        image = f"{self.image}:v3"
+        image = f"{self.image}:dependency"
         sizes = "for f in / /app/.venv /app/src /source; do test -e $f && du -sbx $f; done; true"
         words = ["run", "--rm", "--user=0", "--entrypoint=sh", image, "-c", sizes]
         found = {line.split()[1]: int(line.split()[0]) for line in node.docker(*words).splitlines()}
@@ -138,22 +172,41 @@ class Run:
         ):
             if scene.endswith("cold"):
                 Path("/proc/sys/vm/drop_caches").write_text("3")
-            with self.watch(scene) as watch:
+            with self.watch(scene):
                 node.docker(*start, *options, image, "-c", TENSOR)
-            self.figures[scene] = watch.figures
         node.remove()
         node = self.new_machine("node")
-        with self.watch("pull with zstd") as watch:
+        with self.watch("pull with zstd"):
             node.docker("pull", "--quiet", f"{self.image}:zstd")
-        self.figures["pull with zstd"] = watch.figures
         node.remove()
+
+    def limits(self) -> dict[str, int]:
+        """Return in bytes what no build gets below: see tables.LIMITS.
+
+        Which packages there are, and what is in them, the image says; the sizes of wheels uv.lock.
+        """
+        ours = self.contender
+        project = contenders.Uv("limits", self.top / "limits", ours.build, ours.wheels)
+        project.prepare()
+        project.add(SMALL[0])
+        project.lock()
+        sizes = contenders.wheel_sizes(project.folder / "uv.lock", project.wheels)
+        node = self.new_machine("node")
+        words = ["run", "--rm", "--entrypoint=python", f"{self.image}:dependency", "-c", PACKAGES]
+        unpacked = json.loads(node.docker(*words))
+        node.remove()
+        return {
+            "wheels": sum(sizes[name] for name in unpacked if name != SMALL[0]),
+            "unpacked": sum(unpacked.values()),
+            "package": sizes[SMALL[0]],
+        }
 
     def draw(self, file: Path) -> None:
         """Draw the pictures of a file of results, inside the image."""
         node = self.new_machine("node")
         words = ["run", "--rm", f"--user={os.getuid()}", f"--volume={HERE}:/mnt/benchmark"]
         inside = f"/mnt/benchmark/{file.relative_to(HERE)}"
-        node.docker(*words, f"{self.image}:v3", "python", "/mnt/benchmark/draw.py", inside)
+        node.docker(*words, f"{self.image}:dependency", "python", "/mnt/benchmark/draw.py", inside)
         node.remove()
 
 
@@ -204,17 +257,20 @@ def main() -> int:
         engine.install(top, engine.os_release())
         registry.start()
         base = base_image(top, registry)
-        for name in arguments.only:
+        for name in filter(arguments.only.__contains__, contenders.ALL):  # ours is the last
             contender = contenders.ALL[name](name, top / "contexts" / name, build, wheels)
             contender.prepare()
             run = Run(top, registry, base, contender)
             run.all()
             results[name] = run.figures
+            if name == "ours":
+                results["limits"] = run.limits()
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(results, indent=2) + "\n")
+            if name == "ours":
+                run.draw(file)
+            registry.forget(name)
         tables.write(file)
-        if "ours" in results:
-            run.draw(file)
     finally:
         for name in ("base", "home", "runner", "node"):
             Machine(top, name).remove()

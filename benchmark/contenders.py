@@ -6,8 +6,11 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import tomlkit
+from packaging import tags
+from packaging.utils import parse_wheel_filename
 
 import build as build_script
 import host
@@ -19,6 +22,8 @@ HERE = TOP / "benchmark"
 FAMILY = ("torch", "torchvision", "torchaudio")
 # Small packages in Python alone, which need no other: for one edit of the dependencies each.
 SMALL = ("einops", "tomlkit")
+# The versions that torch is bumped to: the next ones of the build that locks/ has.
+BUMP = {"torch": "2.14.1", "torchvision": "0.29.1"}
 
 
 def run(*command: str | Path, folder: Path) -> None:
@@ -26,6 +31,12 @@ def run(*command: str | Path, folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         fail(f"`{' '.join(map(str, command))}` failed:\n{done.stdout}{done.stderr}")
+
+
+def bumped(need: str) -> str:
+    """Return a requirement, with the version of BUMP if that has its package."""
+    name = re.split(r"[ (=]", need)[0]
+    return f"{name} (=={BUMP[name]})" if name in BUMP else need
 
 
 @dataclass
@@ -88,6 +99,13 @@ class Contender:
         document["project"]["dependencies"].append(package)
         self.write(document)
 
+    def bump(self) -> None:
+        """Name another version of torch in pyproject.toml."""
+        document = self.pyproject()
+        needs = document["project"]["dependencies"]
+        needs[:] = [bumped(need) for need in needs]
+        self.write(document)
+
     def torch(self) -> list[str]:
         """Return the requirements that name torch and its sisters."""
         dependencies = self.pyproject()["project"]["dependencies"]
@@ -124,6 +142,10 @@ class Article(Contender):
         for need in self.requirements:
             document["project"]["dependencies"].remove(need)
         self.write(document)
+
+    def bump(self) -> None:
+        """Name another version of torch for pip."""
+        self.requirements = [bumped(need) for need in self.requirements]
 
     def lock(self) -> None:
         """As its author does: Poetry alone."""
@@ -181,6 +203,23 @@ class Ours(Contender):
         if self.build == "cpu":
             return [f"--file={self.folder / 'Dockerfile.cpu'}"]
         return [f"--build-arg=TORCH_BUILD={self.build}"]
+
+
+def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
+    """Return {package: bytes of the wheel that Python 3.11 takes on this machine} of a uv.lock."""
+    supported = [*tags.cpython_tags((3, 11)), *tags.compatible_tags((3, 11), "cp311")]
+    rank = {tag: number for number, tag in enumerate(supported)}
+    found = {}
+    for package in tomlkit.parse(lock.read_text())["package"]:
+        fitting = {}
+        for wheel in package.get("wheels", ()):
+            name = wheel["url" if "url" in wheel else "filename"].rpartition("/")[2]
+            fits = [rank[tag] for tag in parse_wheel_filename(unquote(name))[3] if tag in rank]
+            if fits:
+                fitting[min(fits)] = wheel.get("size") or (wheels / name).stat().st_size
+        if fitting:
+            found[package["name"]] = fitting[min(fitting)]
+    return found
 
 
 ALL = {"article": Article, "uv": Uv, "ours": Ours}

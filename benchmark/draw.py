@@ -59,7 +59,7 @@ def draw(results: dict, file: Path) -> None:
         axes.set_yscale(scale)
         axes.set_title(f"{title} ({results['build']})")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        figure.legend(loc="outside lower center", ncols=len(names), frameon=False)
         figure.savefig(
             file.with_name(f"{file.stem}-{name}.png"), dpi=120, metadata={"Software": ""}
         )

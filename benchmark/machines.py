@@ -68,6 +68,13 @@ class Registry:
             self.process.terminate()
             self.process.wait()
 
+    def forget(self, name: str) -> None:
+        """Delete an image with all its tags, and the blobs that no other has."""
+        shutil.rmtree(self.top / "registry/docker/registry/v2/repositories" / name)
+        program = self.top / "root/usr/bin/docker-registry"
+        command = [program, "garbage-collect", self.top / "registry.json"]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+
     def stored(self) -> int:
         """Return the bytes of all blobs that it has."""
         blobs = (self.top / "registry").glob("docker/registry/v2/blobs/sha256/*/*/data")
@@ -106,6 +113,11 @@ class Machine:
         if folder.exists():
             engine.stop(folder)
             shutil.rmtree(folder)
+
+    def forget(self, keep_seconds: int) -> None:
+        """Forget the build steps that have not been used for some time; cache mounts stay."""
+        words = ["buildx", "prune", "--all", "--force", "--filter=type=regular"]
+        self.docker(*words, *([f"--filter=until={keep_seconds}s"] if keep_seconds else []))
 
     def docker(self, *words: str, log: Path | None = None) -> str:
         """Run `docker` and return what it prints. Ends the program where it fails."""

@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 
 MB = 10**6
-# Rows: what it is called, the scene, and the figure of it.
+# Rows: what it is called, the scene, the figure of it, and the limit that nobody gets below.
 SECONDS = (
     ("build from nothing", "build from nothing"),
     ("… with the downloads there", "build again, downloads there"),
     ("rebuild after a code edit", "code edit: build"),
     ("lock after adding a dependency", "dependency edit: lock"),
     ("rebuild after adding a dependency", "dependency edit: build"),
+    ("rebuild after a torch bump", "torch bump: build"),
     ("first push", "push"),
     ("push after a code edit", "code edit: push"),
     ("push after adding a dependency", "dependency edit: push"),
+    ("push after a torch bump", "torch bump: push"),
     ("another machine: build and push a code edit", "another machine, code edit"),
     ("another machine: build and push a dependency", "another machine, dependency edit"),
     ("pull", "pull"),
@@ -27,19 +29,26 @@ SECONDS = (
     ("`docker run` to the first tensor", "first tensor"),
 )
 BYTES = (
-    ("fetched, build from nothing", "build from nothing", "fetched"),
-    ("written to disk, build from nothing", "build from nothing", "written"),
-    ("disk at most, build from nothing", "build from nothing", "peak"),
-    ("first push", "push", "pushed"),
-    ("first push, zstd", "push with zstd", "pushed"),
-    ("push after a code edit", "code edit: push", "pushed"),
-    ("push after adding a dependency", "dependency edit: push", "pushed"),
-    ("another machine: pulled for a code edit", "another machine, code edit", "pulled"),
-    ("another machine: pushed for a code edit", "another machine, code edit", "pushed"),
-    ("another machine: pulled for a dependency", "another machine, dependency edit", "pulled"),
-    ("another machine: pushed for a dependency", "another machine, dependency edit", "pushed"),
-    ("pull", "pull", "pulled"),
-    ("pull of the dependency edit", "pull after the dependency edit", "pulled"),
+    ("fetched, build from nothing", "build from nothing", "fetched", "wheels"),
+    ("written to disk, build from nothing", "build from nothing", "written", "unpacked"),
+    ("disk at most, build from nothing", "build from nothing", "peak", "unpacked"),
+    ("written to disk, downloads there", "build again, downloads there", "written", "unpacked"),
+    ("first push", "push", "pushed", "wheels"),
+    ("first push, zstd", "push with zstd", "pushed", ""),
+    ("push after a code edit", "code edit: push", "pushed", ""),
+    ("push after adding a dependency", "dependency edit: push", "pushed", "package"),
+    ("push after a torch bump", "torch bump: push", "pushed", ""),
+    ("another machine: pulled for a code edit", "another machine, code edit", "pulled", ""),
+    ("another machine: pushed for a code edit", "another machine, code edit", "pushed", ""),
+    ("another machine: pulled for a dependency", "another machine, dependency edit", "pulled", ""),
+    (
+        "another machine: pushed for a dependency",
+        "another machine, dependency edit",
+        "pushed",
+        "package",
+    ),
+    ("pull", "pull", "pulled", "wheels"),
+    ("pull of the dependency edit", "pull after the dependency edit", "pulled", "package"),
 )
 SIZES = (
     ("image, unpacked", "all"),
@@ -50,6 +59,10 @@ SIZES = (
 )
 # What each contender's seconds are a ratio to.
 BY = "article"
+LIMITS = """\
+limit: the bytes of the wheels to fetch, of what is in them to write once, of the wheel that an edit
+adds to push. The base image, apt's packages and bytecode come on top.
+"""
 
 
 def table(title: str, names: list[str], rows: list[list[str]]) -> str:
@@ -68,6 +81,8 @@ def seconds(results: dict, names: list[str]) -> str:
     """Return the table of times: ratios to the article's, and its seconds."""
     rows = []
     for title, scene in SECONDS:
+        if not any(scene in results[name] for name in names):
+            continue  # the CPU build has no torch bump
         row = [title]
         first = results.get(BY, {}).get(scene, {}).get("seconds")
         for name in names:
@@ -91,16 +106,27 @@ def sizes(results: dict, names: list[str]) -> str:
     return table("MB", names, rows)
 
 
+def transfers(results: dict, names: list[str]) -> str:
+    """Return the table of bytes written and moved, with the limits."""
+    limits = results.get("limits", {})
+    rows = [
+        [
+            title,
+            *(megabytes(results[name][scene][figure]) for name in names),
+            megabytes(limits[limit]) if limit in limits else "",
+        ]
+        for title, scene, figure, limit in BYTES
+        if any(scene in results[name] for name in names)
+    ]
+    return table("MB", [*names, "limit"], rows)
+
+
 def tables(results: dict) -> str:
     """Return all tables of a run's results."""
-    names = [name for name in results if isinstance(results[name], dict)]
-    rows = [
-        [title, *(megabytes(results[name][scene][figure]) for name in names)]
-        for title, scene, figure in BYTES
-    ]
+    names = [name for name in results if isinstance(results[name], dict) and name != "limits"]
     about = f"Build {results['build']}, {results['machine']}, one run of `make bench`.\n"
-    parts = [about, seconds(results, names), table("MB", names, rows), sizes(results, names)]
-    return "\n".join(parts)
+    parts = [seconds(results, names), transfers(results, names), LIMITS, sizes(results, names)]
+    return "\n".join([about, *parts])
 
 
 def write(file: Path) -> None:
