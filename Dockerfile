@@ -3,9 +3,10 @@
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
 #
-#   base ──┬──▶ builder ──▶ locks ──▶ deps (megabytes) ──▶ checked ──┐
-#          │                  ╎                               ╎      ├──▶ venv ──▶ runtime, dev
-#          └──────────────▶ torch (gigabytes) ──▶ extensions ────────┘
+#   base ─┬─▶ tools ─┬─▶ builder ──▶ deps (megabytes) ──▶ checked ──┐
+#         │          └─▶ locks ╌╌╌╌╌╌┤                     ╎        ├──▶ venv ──▶ runtime, dev
+#         └────────────────────▶ torch (gigabytes) ──▶ extensions ──┘
+#   ╌ is mounted, for a step to read.
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
@@ -28,7 +29,7 @@ ARG PPA_URL=http://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
 
 # Both caches outlive the build: a changed package list downloads only what is new. Locked, since
 # apt cannot share them. The third mount hides docker-clean, which would empty them. Build secret
-# `ca` (see builder) is for an https mirror; apt reads it as a user of its own.
+# `ca` (see tools) is for an https mirror; apt reads it as a user of its own.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
@@ -52,18 +53,15 @@ ENV PATH=$VIRTUAL_ENV/bin:$PATH \
 WORKDIR /app
 
 
-# ---- builder: compiler, headers, uv and Poetry ----
-FROM base AS builder
+# ---- tools: uv and Poetry ----
+FROM base AS tools
 
-# Your lists: what builds need, and what is needed at run time too.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
     --mount=type=bind,source=docker/base,target=/mnt/base \
     --mount=type=secret,id=ca,mode=0444 \
-    --mount=type=bind,source=docker/builder/packages.txt,target=/mnt/builder.txt \
-    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/runtime.txt \
-    /mnt/base/apt-install.sh /mnt/builder.txt /mnt/runtime.txt
+    /mnt/base/apt-install.sh curl 'python3.11-venv|python3-pip-whl'
 
 # Whatever talks TLS trusts this one file. Build secret `ca` is mounted over it, so the certificate
 # of a proxy is trusted while a step runs and is in no layer.
@@ -79,7 +77,7 @@ ENV PIP_INDEX_URL=$INDEX_URL \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL
 
 # Poetry lives apart from your packages. It makes no environment and installs into /app/.venv,
-# which docker/builder/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
+# which docker/tools/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
 # certificates, which the git that Poetry has built in does not.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
@@ -89,18 +87,33 @@ ENV POETRY_HOME=/opt/poetry \
 # `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
 ARG POETRY_INSTALLER=locked
 ARG POETRY_INSTALLER_URL=https://install.python-poetry.org
-RUN --mount=type=bind,source=docker/builder/install-poetry.sh,target=/mnt/builder/install-poetry.sh \
+RUN --mount=type=bind,source=docker/tools/install-poetry.sh,target=/mnt/tools/install-poetry.sh \
     --mount=type=bind,source=locks/poetry.txt,target=/mnt/locks/poetry.txt \
     --mount=type=bind,source=locks/uv.txt,target=/mnt/locks/uv.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    /mnt/builder/install-poetry.sh /mnt/locks
+    /mnt/tools/install-poetry.sh /mnt/locks
+
+
+# ---- builder: compiler and headers ----
+# After the tools: torch needs those alone, and is unpacked while this installs.
+FROM tools AS builder
+
+# Your lists: what builds need, and what is needed at run time too.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=secret,id=ca,mode=0444 \
+    --mount=type=bind,source=docker/builder/packages.txt,target=/mnt/builder.txt \
+    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/runtime.txt \
+    /mnt/base/apt-install.sh /mnt/builder.txt /mnt/runtime.txt
 
 
 # ---- locks: poetry.lock cut in two, checked before anything large is downloaded ----
 # The next two stages each mount one half. They run again when their half has changed, not whenever
 # this stage has.
-FROM builder AS locks
+FROM tools AS locks
 
 ARG TORCH_BUILD
 ARG TORCH_INDEX_URL=
@@ -144,8 +157,8 @@ ARG TORCH_BUILD
 ARG PRUNE=yes
 # The cache keeps the wheels, not what is in them.
 RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
-    --mount=type=bind,from=builder,source=/opt/uv/bin/uv,target=/mnt/uv \
-    --mount=type=bind,from=builder,source=/opt/uv/pip.whl,target=/mnt/pip.whl \
+    --mount=type=bind,from=tools,source=/opt/uv/bin/uv,target=/mnt/uv \
+    --mount=type=bind,from=tools,source=/opt/uv/pip.whl,target=/mnt/pip.whl \
     --mount=type=bind,from=wheels,target=/mnt/wheels \
     --mount=type=bind,source=docker/torch/install-torch.sh,target=/mnt/install-torch.sh \
     --mount=type=bind,source=docker/torch/prune.txt,target=/mnt/prune.txt \
@@ -221,7 +234,7 @@ FROM venv AS dev
 # is base with more in it, so that copying all of it over base is safe.
 # hadolint ignore=DL3067
 COPY --link --from=builder / /
-# As in the builder, which says why.
+# As in tools, which says why.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \

@@ -1,9 +1,9 @@
 """Build an image twice from nothing and compare its layers, bit for bit; behind `make reproduce`.
 
 Both builds start with nothing in BuildKit's caches, cache mounts included (`--no-cache` has those
-begin anew too), so that each downloads everything. BUILD and the variables of docker-bake.hcl in the
-environment choose the image, as for `make run`. Where a layer differs, the files in it that do are
-named, and the exit code is 1.
+begin anew too), so that each downloads everything. BUILD and the variables of docker-bake.hcl in
+the environment choose the image, as for `make run`. Where a layer differs, the files in it that do
+are named, and the exit code is 1.
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9

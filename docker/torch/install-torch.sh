@@ -17,7 +17,7 @@ yes | no) ;;
     ;;
 esac
 
-# Like the builder's: build secret `ca` is mounted over this file.
+# As in the stage tools: build secret `ca` is mounted over this file.
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 # uv unpacks each wheel in here, in the layer itself, and links to that: torch is written once.
 export UV_CACHE_DIR=$VIRTUAL_ENV/.cache UV_LINK_MODE=hardlink

@@ -30,6 +30,7 @@ def restored(cpu_project):
     """Return the project's folder and put back the files that a test changes."""
     folder = cpu_project.folder
     names = ["pyproject.toml", "poetry.lock", "locks/torch.cpu.txt"]
+    names.append("docker/builder/packages.txt")
     names += [str(path.relative_to(folder)) for path in folder.glob("src/**/*.py")]
     before = {name: (folder / name).read_bytes() for name in names}
     yield folder
@@ -67,6 +68,13 @@ def test_a_dependency(layers, restored, cpu_project):
     changed = [i for i in changed if i != code]
     assert len(changed) == 1, f"layers {changed} changed, for one package"
     assert changed[0] in deps[:SMALL], "not one of those of small packages"
+
+
+def test_a_package_to_build_with(layers, restored):
+    before = layers()
+    packages = restored / "docker/builder/packages.txt"
+    packages.write_text(packages.read_text() + "file\n")
+    assert layers() == before
 
 
 def test_from_nothing(layers):
