@@ -70,8 +70,11 @@ class Run:
 
     def push(self, machine: Machine, scene: str, tag: str, *more: str) -> None:
         """Build what is cached already, and push it."""
-        output = f"type=image,name={self.image}:{tag},push=true"
-        self.build(machine, scene, f"--output={','.join([output, *more])}")
+        self.build(machine, scene, f"--output={','.join([self.output(tag), *more])}")
+
+    def output(self, tag: str) -> str:
+        """Return what buildx is told to push an image; unpacked, it could be run here too."""
+        return f"type=image,name={self.image}:{tag},push=true,unpack=false"
 
     def new_machine(self, name: str) -> Machine:
         """Return a machine that has nothing yet."""
@@ -143,7 +146,7 @@ class Run:
                 self.contender.add(SMALL[1])
                 self.contender.lock()
             runner = self.new_machine("runner")
-            output = f"--output=type=image,name={self.image}:{tag},push=true"
+            output = f"--output={self.output(tag)}"
             self.build(runner, f"another machine, {edit}", cache, output)
             runner.remove()
 

@@ -27,6 +27,7 @@ SECONDS = (
     ("pull of the dependency edit, over the version before", "pull after the dependency edit"),
     ("`docker run` to the first tensor, cold", "first tensor, cold"),
     ("`docker run` to the first tensor", "first tensor"),
+    ("… as if the image had no bytecode", "first tensor without bytecode"),
 )
 BYTES = (
     ("fetched, build from nothing", "build from nothing", "fetched", "wheels"),
@@ -41,6 +42,12 @@ BYTES = (
     ("another machine: pulled for a code edit", "another machine, code edit", "pulled", ""),
     ("another machine: pushed for a code edit", "another machine, code edit", "pushed", ""),
     ("another machine: pulled for a dependency", "another machine, dependency edit", "pulled", ""),
+    (
+        "… and fetched from the index for it",
+        "another machine, dependency edit",
+        "fetched",
+        "package",
+    ),
     (
         "another machine: pushed for a dependency",
         "another machine, dependency edit",
