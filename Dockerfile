@@ -184,11 +184,12 @@ RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
 
 
 # ---- checked: do the trees fit? They come from different locks ----
-# Of torch this takes its metadata alone, so that a machine that has the rest from a registry's cache
-# need not download torch to look at it.
-FROM torch AS torch-metadata
+# Of torch this takes its metadata alone, in a layer that does not stand on torch's: a machine that
+# has all of it in a registry's cache need not download torch to look at it.
+FROM base AS torch-metadata
 
-RUN mkdir /metadata && cp -r $VIRTUAL_ENV/lib/python3.11/site-packages/*.dist-info /metadata
+RUN --mount=type=bind,from=torch,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/torch \
+    mkdir /metadata && cp -r /mnt/torch/*.dist-info /metadata
 
 FROM deps AS checked
 

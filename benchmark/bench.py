@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tomlkit
+
 import contenders
 import engine
 import tables
@@ -73,8 +75,8 @@ class Run:
         self.build(machine, scene, f"--output={','.join([self.output(tag), *more])}")
 
     def output(self, tag: str) -> str:
-        """Return what buildx is told to push an image; unpacked, it could be run here too."""
-        return f"type=image,name={self.image}:{tag},push=true,unpack=false"
+        """Return what buildx is told to push an image: as in CI, it need not be run here too."""
+        return f"type=image,name={self.image}:{tag},push=true,store=false"
 
     def new_machine(self, name: str) -> Machine:
         """Return a machine that has nothing yet."""
@@ -126,14 +128,13 @@ class Run:
         self.tidy(home, began)
         cache = f"--cache-to=type=registry,ref={self.image}:cache,mode=max"
         self.build(home, "export the cache", only, cache)
-        zstd = ("compression=zstd", "force-compression=true", "oci-mediatypes=true")
-        self.push(home, "push with zstd", "zstd", *zstd)
+        if self.contender.name == "ours":
+            zstd = ("compression=zstd", "force-compression=true", "oci-mediatypes=true")
+            self.push(home, "push with zstd", "zstd", *zstd)
         home.remove()
 
     def tidy(self, machine: Machine, began: float) -> None:
-        """Forget images and steps that no build has used since a time: the disk has an end."""
-        for tag in ("first", "bump", "code", "dependency"):
-            engine.quiet(["docker", "image", "rm", f"{self.image}:{tag}"], machine.environment)
+        """Forget the steps that no build has used since a time: the disk has an end."""
         machine.forget(keep_seconds=int(time.monotonic() - began))
 
     def elsewhere(self) -> None:
@@ -178,10 +179,11 @@ class Run:
             with self.watch(scene):
                 node.docker(*start, *options, image, "-c", TENSOR)
         node.remove()
-        node = self.new_machine("node")
-        with self.watch("pull with zstd"):
-            node.docker("pull", "--quiet", f"{self.image}:zstd")
-        node.remove()
+        if self.contender.name == "ours":
+            node = self.new_machine("node")
+            with self.watch("pull with zstd"):
+                node.docker("pull", "--quiet", f"{self.image}:zstd")
+            node.remove()
 
     def limits(self) -> dict[str, int]:
         """Return in bytes what no build gets below: see tables.LIMITS.
@@ -204,13 +206,14 @@ class Run:
             "package": sizes[SMALL[0]],
         }
 
-    def draw(self, file: Path) -> None:
-        """Draw the pictures of a file of results, inside the image."""
-        node = self.new_machine("node")
-        words = ["run", "--rm", f"--user={os.getuid()}", f"--volume={HERE}:/mnt/benchmark"]
-        inside = f"/mnt/benchmark/{file.relative_to(HERE)}"
-        node.docker(*words, f"{self.image}:dependency", "python", "/mnt/benchmark/draw.py", inside)
-        node.remove()
+
+def draw(file: Path) -> None:
+    """Draw the pictures of a file of results, with the matplotlib of poetry.lock."""
+    locked = tomlkit.parse((contenders.TOP / "poetry.lock").read_text())["package"]
+    version = next(package["version"] for package in locked if package["name"] == "matplotlib")
+    command = [contenders.TOP / ".tools/bin/uv", "run", "--quiet", "--no-project"]
+    command += [f"--with=matplotlib=={version}", "python", HERE / "draw.py", file]
+    contenders.run(*command, folder=contenders.TOP)
 
 
 def base_image(top: Path, registry: Registry) -> str:
@@ -260,7 +263,7 @@ def main() -> int:
         engine.install(top, engine.os_release())
         registry.start()
         base = base_image(top, registry)
-        for name in filter(arguments.only.__contains__, contenders.ALL):  # ours is the last
+        for name in arguments.only:
             contender = contenders.ALL[name](name, top / "contexts" / name, build, wheels)
             contender.prepare()
             run = Run(top, registry, base, contender)
@@ -270,10 +273,9 @@ def main() -> int:
                 results["limits"] = run.limits()
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(results, indent=2) + "\n")
-            if name == "ours":
-                run.draw(file)
             registry.forget(name)
         tables.write(file)
+        draw(file)
     finally:
         for name in ("base", "home", "runner", "node"):
             Machine(top, name).remove()

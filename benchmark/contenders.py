@@ -222,5 +222,5 @@ def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
     return found
 
 
-ALL = {"article": Article, "uv": Uv, "ours": Ours}
+ALL = {"article": Article, "ours": Ours, "uv": Uv}
 default_gpu_build = build_script.default_gpu_build

@@ -1,6 +1,6 @@
 """Pictures of what the benchmark measured: `draw.py FILE.json` writes FILE-*.png beside it.
 
-Runs wherever matplotlib is; `make bench` runs it inside the image that it has just measured.
+Runs wherever matplotlib is; `make bench` brings it.
 """
 
 import json

@@ -64,6 +64,8 @@ SIZES = (
     ("code", "code"),
     ("all else", "else"),
 )
+# Scenes of ours alone.
+OURS = ("push with zstd", "pull with zstd")
 # What each contender's seconds are a ratio to.
 BY = "article"
 LIMITS = """\
@@ -93,9 +95,12 @@ def seconds(results: dict, names: list[str]) -> str:
         row = [title]
         first = results.get(BY, {}).get(scene, {}).get("seconds")
         for name in names:
+            if scene in OURS and name != "ours":
+                row.append("")
+                continue
             found = results[name][scene]["seconds"]
             ratio = f"{found / first:.2f}" if first else "-"
-            row.append(f"{found:.1f} s" if name == BY or not first else ratio)
+            row.append(ratio if first and name != BY else f"{found:.1f} s")
         rows.append(row)
     return table(f"time; not {BY}: its ratio to that", names, rows)
 
@@ -119,7 +124,10 @@ def transfers(results: dict, names: list[str]) -> str:
     rows = [
         [
             title,
-            *(megabytes(results[name][scene][figure]) for name in names),
+            *(
+                "" if scene in OURS and name != "ours" else megabytes(results[name][scene][figure])
+                for name in names
+            ),
             megabytes(limits[limit]) if limit in limits else "",
         ]
         for title, scene, figure, limit in BYTES
