@@ -222,5 +222,5 @@ def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
     return found
 
 
-ALL = {"article": Article, "ours": Ours, "uv": Uv}
+ALL = {"ours": Ours, "article": Article, "uv": Uv}
 default_gpu_build = build_script.default_gpu_build

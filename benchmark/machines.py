@@ -114,10 +114,9 @@ class Machine:
             engine.stop(folder)
             shutil.rmtree(folder)
 
-    def forget(self, keep_seconds: int) -> None:
-        """Forget the build steps that have not been used for some time; cache mounts stay."""
-        words = ["buildx", "prune", "--all", "--force", "--filter=type=regular"]
-        self.docker(*words, *([f"--filter=until={keep_seconds}s"] if keep_seconds else []))
+    def forget(self) -> None:
+        """Forget all build steps; cache mounts stay."""
+        self.docker("buildx", "prune", "--all", "--force", "--filter=type=regular")
 
     def docker(self, *words: str, log: Path | None = None) -> str:
         """Run `docker` and return what it prints. Ends the program where it fails."""

@@ -64,6 +64,7 @@ SIZES = (
     ("code", "code"),
     ("all else", "else"),
 )
+COLUMNS = ("article", "uv", "ours")
 # Scenes of ours alone.
 OURS = ("push with zstd", "pull with zstd")
 # What each contender's seconds are a ratio to.
@@ -138,7 +139,7 @@ def transfers(results: dict, names: list[str]) -> str:
 
 def tables(results: dict) -> str:
     """Return all tables of a run's results."""
-    names = [name for name in results if isinstance(results[name], dict) and name != "limits"]
+    names = [name for name in COLUMNS if name in results]
     about = f"Build {results['build']}, {results['machine']}, one run of `make bench`.\n"
     parts = [seconds(results, names), transfers(results, names), LIMITS, sizes(results, names)]
     return "\n".join([about, *parts])
