@@ -215,8 +215,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=secret,id=ca,mode=0444 \
     /mnt/base/apt-install.sh /mnt/packages.txt
 
-# Your dependencies, divided so that an edit pushes and pulls those near it alone. --link: a layer
-# whose files are the same stays, whatever is below.
+# Your dependencies, large packages first, divided so that an edit pushes and pulls those near it
+# alone. --link: a layer whose files are the same stays, whatever is below.
 COPY --link --from=checked /layers/1 /
 COPY --link --from=checked /layers/2 /
 COPY --link --from=checked /layers/3 /

@@ -16,8 +16,9 @@ from importlib.metadata import distributions
 from importlib.util import cache_from_source
 from pathlib import Path
 
-# Layers of each kind. The large packages are apart, so that a small one never moves with them.
-SMALL, LARGE = 4, 4
+# Layers of each kind. The large packages are apart, so that a small one never moves with them, and
+# come first: an engine unpacks a layer again when one below it is another.
+LARGE, SMALL = 4, 4
 LARGE_BYTES = 5 * 10**6  # unpacked, with bytecode
 TIME = 315532800  # 1980-01-01, as docker/base/finish-tree.sh has it
 
@@ -38,7 +39,7 @@ def owners(venv: Path) -> dict[Path, str]:
 def layer(package: str, size: int) -> int:
     """Return the number of the layer, from 1, for a package of a size in bytes."""
     number = zlib.crc32(package.encode())
-    return SMALL + number % LARGE + 1 if size >= LARGE_BYTES else number % SMALL + 1
+    return number % LARGE + 1 if size >= LARGE_BYTES else LARGE + number % SMALL + 1
 
 
 def packages(venv: Path) -> dict[str, list[Path]]:

@@ -361,7 +361,7 @@ RUNTIME = [
         "a layer of dependencies is forgotten",
         f"{LOCKS}test_installed_packages",
         "'networkx': 'installed None",
-        replace("Dockerfile", "COPY --link --from=checked /layers/8 /\n"),
+        replace("Dockerfile", "COPY --link --from=checked /layers/4 /\n"),
     ),
     Mutation(
         "packages are divided among layers by kind of file",

@@ -88,9 +88,9 @@ def test_one_more_package_changes_one_layer(venv, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["numpy", "einops", "a", ""])
-def test_small_ones_are_apart_from_large_ones(name):
-    assert 1 <= layer(name, LARGE_BYTES - 1) <= SMALL
-    assert SMALL < layer(name, LARGE_BYTES) <= SMALL + LARGE
+def test_large_ones_are_below_small_ones(name):
+    assert 1 <= layer(name, LARGE_BYTES) <= LARGE
+    assert LARGE < layer(name, LARGE_BYTES - 1) <= LARGE + SMALL
 
 
 def test_folders_have_the_fixed_time(venv, tmp_path):
