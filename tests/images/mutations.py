@@ -382,6 +382,12 @@ RUNTIME = [
         as_root(f"RUN rm -r {SITE}/torch/__pycache__"),
     ),
     Mutation(
+        "bytecode of packages' tests",
+        f"{FILES}test_bytecode",
+        "of packages' own tests too: ['app/.venv/lib/python3.11/site-packages/networkx/",
+        as_root(f"RUN python -m compileall -f -q --invalidation-mode checked-hash {SITE}/networkx"),
+    ),
+    Mutation(
         "files carry the time of the build",
         f"{FILES}test_times",
         "different times",

@@ -257,13 +257,15 @@ def test_a_package_is_in_one_layer(contents, seen):
 
 
 def test_bytecode(contents, seen):
-    """Bytecode is there for torch, and names its source by hash, so that it cannot go stale."""
+    """Bytecode is there, by its source's hash so that none is stale; packages' tests have none."""
     files = contents.files()
     compiled = {p: e for p, e in files.items() if p.startswith(SITE) and p.endswith(".pyc")}
     # PEP 552: flags 0b11 are a hash that is checked against the source.
     timed = [p for p, e in compiled.items() if e.head[4:8] != b"\x03\x00\x00\x00"]
     assert not timed, f"not by hash: {timed[:5]}"
     assert f"{SITE}/torch/__pycache__/__init__.cpython-311.pyc" in compiled, "torch is not compiled"
+    tests = [path for path in compiled if "/tests/" in path]
+    assert not tests, f"of packages' own tests too: {tests[:5]}"
     seen(f"{len(compiled)} files")
 
 
