@@ -4,7 +4,7 @@ LAYERS/1 to LAYERS/8 become trees with the files of VENV in them, under their fu
 package whole in one of them. Nothing is copied: the files are hard links. Which tree a package is
 in depends on that package alone, so an edit of the dependencies changes the layers of the packages
 that it changes, and no other: the one small package that you add is pushed and pulled with a few
-like it, not with NumPy.
+like it, not with NumPy. Files that no package lists, or several, are like a package of their own.
 """
 
 import os
@@ -24,15 +24,19 @@ TIME = 315532800  # 1980-01-01, as docker/base/finish-tree.sh has it
 
 
 def owners(venv: Path) -> dict[Path, str]:
-    """Return {file: the package that it is of}, as the packages' RECORDs have it."""
-    found = {}
+    """Return {file: the package that it is of}, as the packages' RECORDs have it.
+
+    It is '' for a file of several, such as tests/__init__.py, which packages install over each
+    other's: it must not move when one of them comes or goes, nor with the folder's order.
+    """
+    found: dict[Path, str] = {}
     for distribution in distributions(path=[str(venv / "lib/python3.11/site-packages")]):
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
         for listed in distribution.files or ():
             path = Path(os.path.normpath(distribution.locate_file(listed)))
-            found[path] = name
-            if path.suffix == ".py":
-                found[Path(cache_from_source(str(path)))] = name
+            compiled = [Path(cache_from_source(str(path)))] if path.suffix == ".py" else []
+            for file in (path, *compiled):
+                found[file] = name if found.get(file, name) == name else ""
     return found
 
 
@@ -43,7 +47,7 @@ def layer(package: str, size: int) -> int:
 
 
 def packages(venv: Path) -> dict[str, list[Path]]:
-    """Return {package: its files}; under '' those that no package lists."""
+    """Return {package: its files}; under '' those that no package lists, or several."""
     owner = owners(venv)
     found = defaultdict(list)
     for folder, folders, files in os.walk(venv):

@@ -36,7 +36,11 @@ def venv(tmp_path):
 
 def files(folder):
     """Return the paths of all files below a folder, from it."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
 def test_each_package_is_whole_in_its_layer(venv, tmp_path):
@@ -85,6 +89,23 @@ def test_one_more_package_changes_one_layer(venv, tmp_path):
         if files(tmp_path / "before" / str(n)) != files(tmp_path / "after" / str(n))
     ]
     assert changed == [layer("another", 100)]
+
+
+def test_a_file_of_several_packages_stays_where_it_is(venv, tmp_path):
+    install, top = venv
+    shared = top / SITE / "tests" / "__init__.py"
+    shared.parent.mkdir()
+    shared.write_text("")
+    for i in range(9):
+        install(f"package{i}")
+        record = top / SITE / f"package{i}-1.0.dist-info" / "RECORD"
+        record.write_text(record.read_text() + "tests/__init__.py,,\n")
+    split(top, tmp_path / "layers")
+    inside = str(shared).lstrip("/")
+    has = [
+        n for n in range(1, SMALL + LARGE + 1) if (tmp_path / "layers" / str(n) / inside).exists()
+    ]
+    assert has == [layer("", 10)]
 
 
 @pytest.mark.parametrize("name", ["numpy", "einops", "a", ""])
