@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import tomlkit
@@ -30,15 +30,15 @@ from machines import Machine, Registry, Watch
 
 MOVED = ("written", "fetched", "pushed", "pulled")
 TENSOR = "import torch; print(torch.ones(2, 2).sum().item())"
-# Prints {package: bytes that its RECORD lists}.
+# Prints {package: bytes of its files, without bytecode}.
 PACKAGES = """
 import json, re
 from importlib.metadata import distributions
 name = lambda d: re.sub("[-_.]+", "-", d.metadata["Name"]).lower()
-print(json.dumps({name(d): sum(f.size or 0 for f in d.files or ()) for d in distributions()}))
+size = lambda f: f.locate().stat().st_size if f.locate().is_file() else 0
+print(json.dumps({name(d): sum(map(size, d.files or ())) for d in distributions()}))
 """
-# As for a user who may not write bytecode into an image that has none.
-WITHOUT_BYTECODE = ("--env=PYTHONDONTWRITEBYTECODE=1", "--env=PYTHONPYCACHEPREFIX=/nowhere")
+NO_BYTECODE = "find / -xdev -path '*/site-packages/*' -name __pycache__ -prune -exec rm -rf {} +"
 
 
 class Run:
@@ -154,16 +154,22 @@ class Run:
             "venv": found["/app/.venv"],
             "code": found.get("/source", found.get("/app/src", 0)),
         }
-        start = ["run", "--rm", "--user=12345:12345", "--entrypoint=python"]
-        for scene, options in (
-            ("first tensor, cold", []),
-            ("first tensor", []),
-            ("first tensor without bytecode", list(WITHOUT_BYTECODE)),
-        ):
-            if scene.endswith("cold"):
-                Path("/proc/sys/vm/drop_caches").write_text("3")
+        start = ["run", "--rm", "--user=12345:12345", "--entrypoint=python", image, "-c", TENSOR]
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        for scene in ("first tensor, cold", "first tensor"):
             with self.watch(scene):
-                node.docker(*start, *options, image, "-c", TENSOR)
+                node.docker(*start)
+        stay = ["run", "--detach", "--user=0", "--entrypoint=sleep", image, "infinity"]
+        container = node.docker(*stay).strip()
+        start = ["exec", "--user=12345:12345", container, "python", "-c", TENSOR]
+        node.docker(*start)
+        with self.watch("first tensor in a container"):
+            node.docker(*start)
+        node.docker("exec", container, "sh", "-c", NO_BYTECODE)
+        node.docker(*start)
+        with self.watch("first tensor without bytecode"):  # this user cannot write any
+            node.docker(*start)
+        node.docker("rm", "--force", container)
         node.remove()
         if self.contender.name == "ours":
             node = self.new_machine("node")
@@ -176,7 +182,7 @@ class Run:
         only = "--output=type=cacheonly"
         home = self.new_machine("home")
         home.docker("pull", "--quiet", self.base)
-        self.build(home, "torch bump: before", only)
+        self.push(home, "torch bump: before", "before")
         self.contender.bump()
         self.lock("torch bump: lock")
         self.build(home, "torch bump: build", only)
@@ -188,21 +194,22 @@ class Run:
 
         Which packages there are, and what is in them, the image says; the sizes of wheels uv.lock.
         """
-        ours = self.contender
+        ours, small = self.contender, SMALL[0]
         project = contenders.Uv("limits", self.top / "limits", ours.build, ours.wheels)
         project.prepare()
-        project.add(SMALL[0])
+        project.add(small)
         project.lock()
         sizes = contenders.wheel_sizes(project.folder / "uv.lock", project.wheels)
         node = self.new_machine("node")
         words = ["run", "--rm", "--entrypoint=python", f"{self.image}:dependency", "-c", PACKAGES]
         unpacked = json.loads(node.docker(*words))
         node.remove()
-        return {
-            "wheels": sum(sizes[name] for name in unpacked if name != SMALL[0]),
-            "unpacked": sum(unpacked.values()),
-            "package": sizes[SMALL[0]],
+        here = {small} | ({"torch"} if ours.wheels else set())  # the folder has torch
+        found = {
+            "fetched": sum(sizes.get(name, 0) for name in unpacked.keys() - here),
+            "unpacked": sum(size for name, size in unpacked.items() if name != small),
         }
+        return found | ({"package": sizes[small]} if small in sizes else {})
 
 
 def draw(file: Path) -> None:
@@ -258,7 +265,11 @@ def main() -> int:
     registry = Registry(top)
     results: dict = {"build": build, "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
     file = HERE / "results" / f"{build}.json"
-    try:
+    with ExitStack() as ends:  # whatever one of them says, the others run
+        ends.callback(shutil.rmtree, top, ignore_errors=True)
+        ends.callback(registry.stop)
+        for name in ("base", "home", "runner", "node"):
+            ends.callback(Machine(top, name).remove)
         engine.install(top, engine.os_release())
         registry.start()
         base = base_image(top, registry)
@@ -269,18 +280,14 @@ def main() -> int:
             # One folder of wheels has one version of torch.
             run.all(bump=arguments.bump and not wheels)
             results[name] = run.figures
-            if name == "ours":
-                results["limits"] = run.limits()
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(results, indent=2) + "\n")
+            if name == "ours":
+                results["limits"] = run.limits()
+                file.write_text(json.dumps(results, indent=2) + "\n")
             registry.forget(name)
         tables.write(file)
         draw(file)
-    finally:
-        for name in ("base", "home", "runner", "node"):
-            Machine(top, name).remove()
-        registry.stop()
-        shutil.rmtree(top, ignore_errors=True)
     say(file.with_suffix(".md").read_text())
     return 0
 

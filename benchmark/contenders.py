@@ -14,6 +14,7 @@ from packaging.utils import parse_wheel_filename
 
 import build as build_script
 import host
+import split_locks
 from host import fail
 from machines import Machine
 
@@ -35,7 +36,7 @@ def run(*command: str | Path, folder: Path) -> None:
 
 def bumped(need: str) -> str:
     """Return a requirement, with the version of BUMP if that has its package."""
-    name = re.split(r"[ (=]", need)[0]
+    name = re.match(r"[\w.-]*", need).group()
     return f"{name} (=={BUMP[name]})" if name in BUMP else need
 
 
@@ -103,7 +104,10 @@ class Contender:
         """Name another version of torch in pyproject.toml."""
         document = self.pyproject()
         needs = document["project"]["dependencies"]
-        needs[:] = [bumped(need) for need in needs]
+        for number, need in enumerate(needs):
+            needs[number] = bumped(need)
+        if document == self.pyproject():
+            fail(f"{self.folder}/pyproject.toml has {BUMP} already: name the next ones in BUMP.")
         self.write(document)
 
     def torch(self) -> list[str]:
@@ -166,20 +170,32 @@ class Uv(Contender):
     """A multi-stage image as uv's guide to Docker has it."""
 
     def shape(self) -> None:
-        """Leave uv's files and the code."""
+        """Leave uv's files and the code, and hold uv to the versions that the others have."""
         for name in ("docker", "locks", "scripts", "docs", "Dockerfile.cpu", "docker-bake.hcl"):
             path = self.folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        lock = tomlkit.parse((self.folder / "poetry.lock").read_text()).unwrap()
+        elsewhere = split_locks.family(lock)
+        pins = [
+            f"{p['name']}=={p['version']}" for p in lock["package"] if p["name"] not in elsewhere
+        ]
         (self.folder / "poetry.lock").unlink()
         shutil.copy(HERE / "uv.Dockerfile", self.folder / "Dockerfile")
+        document = self.pyproject()
+        document["tool"]["uv"] = {"constraint-dependencies": pins}
         (self.folder / ".dockerignore").write_text(".git\n.tools\n.venv\nwheels\n")
         if self.wheels:
             wheel = next(self.wheels.glob(f"torch-*+{self.build}-cp311-*.whl"))
             (self.folder / "wheels").symlink_to(self.wheels)
-            document = self.pyproject()
-            sources = {"torch": {"path": f"wheels/{wheel.name}"}}
-            document["tool"]["uv"] = {"sources": sources}
-            self.write(document)
+            document["tool"]["uv"]["sources"] = {"torch": {"path": f"wheels/{wheel.name}"}}
+        self.write(document)
+
+    def bump(self) -> None:
+        """As the others; what else a newer torch needs may be of another version too."""
+        super().bump()
+        document = self.pyproject()
+        del document["tool"]["uv"]["constraint-dependencies"]
+        self.write(document)
 
     def lock(self) -> None:
         """As its author does: uv alone."""
@@ -206,7 +222,10 @@ class Ours(Contender):
 
 
 def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
-    """Return {package: bytes of the wheel that Python 3.11 takes on this machine} of a uv.lock."""
+    """Return {package: bytes of the wheel that Python 3.11 takes on this machine} of a uv.lock.
+
+    A package is left out where there is no such wheel, or where the index does not say its size.
+    """
     supported = [*tags.cpython_tags((3, 11)), *tags.compatible_tags((3, 11), "cp311")]
     rank = {tag: number for number, tag in enumerate(supported)}
     found = {}
@@ -216,8 +235,10 @@ def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
             name = wheel["url" if "url" in wheel else "filename"].rpartition("/")[2]
             fits = [rank[tag] for tag in parse_wheel_filename(unquote(name))[3] if tag in rank]
             if fits:
-                fitting[min(fits)] = wheel.get("size") or (wheels / name).stat().st_size
-        if fitting:
+                own = wheels / unquote(name) if wheels else None
+                here = own.stat().st_size if own and own.exists() else None
+                fitting[min(fits)] = wheel.get("size", here)
+        if fitting and fitting[min(fitting)] is not None:
             found[package["name"]] = fitting[min(fitting)]
     return found
 
