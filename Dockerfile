@@ -79,9 +79,13 @@ ENV PIP_INDEX_URL=$INDEX_URL \
 # Poetry lives apart from your packages. It makes no environment and installs into /app/.venv,
 # which docker/tools/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
 # certificates, which the git that Poetry has built in does not.
+# A mirror may stall for longer than the 15 seconds after which Poetry, without a retry, gives up.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \
+    POETRY_REQUESTS_TIMEOUT=90 \
+    POETRY_REQUESTS_MAX_RETRIES=3 \
+    UV_HTTP_TIMEOUT=90 \
     PATH=$PATH:/opt/uv/bin
 
 # `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
@@ -239,6 +243,9 @@ COPY --link --from=builder / /
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \
+    POETRY_REQUESTS_TIMEOUT=90 \
+    POETRY_REQUESTS_MAX_RETRIES=3 \
+    UV_HTTP_TIMEOUT=90 \
     PATH=$PATH:/opt/uv/bin \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \

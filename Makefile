@@ -8,6 +8,9 @@ PYTHON ?= python3
 # This file's name, and how it is called: a project that has a Makefile has this one as image.mk.
 self := $(firstword $(MAKEFILE_LIST))
 make := make$(if $(filter-out Makefile,$(self)), -f $(self))
+# As in the Dockerfile's stage tools: for an index that stalls.
+export POETRY_REQUESTS_TIMEOUT ?= 90
+export POETRY_REQUESTS_MAX_RETRIES ?= 3
 # The choices that `make NAME=value` hands on to the scripts.
 export BUILD BASE_IMAGE INDEX_URL TORCH_INDEX_URL APT_MIRROR PPA_URL WHEELS
 export DEPENDENCY_GROUPS DEV_GROUPS EXTRAS PRUNE POETRY_INSTALLER POETRY_INSTALLER_URL

@@ -19,6 +19,8 @@ esac
 
 # As in the stage tools: build secret `ca` is mounted over this file.
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
+# Gigabytes that pip does not take up again where it left off: a stall must not end them.
+export PIP_DEFAULT_TIMEOUT=90
 # uv unpacks each wheel in here, in the layer itself, and links to that: torch is written once.
 export UV_CACHE_DIR=$VIRTUAL_ENV/.cache UV_LINK_MODE=hardlink
 # No note of when and from where: a wheel from a folder and from an index make the same layer.

@@ -36,8 +36,8 @@ def test_stopping_the_tests(docker_build, engine, number, tmp_path):
     try:
         deadline = time.monotonic() + 120
         while not (
-            engine.containers.list(filters=label)
-            and any("runtime" in tag for i in engine.images.list(filters=label) for tag in i.tags)
+            engine.api.containers(filters=label)
+            and any("runtime" in str(i["RepoTags"]) for i in engine.api.images(filters=label))
         ):
             assert tests.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
@@ -47,6 +47,10 @@ def test_stopping_the_tests(docker_build, engine, number, tmp_path):
     finally:
         if tests.poll() is None:
             os.killpg(tests.pid, signal.SIGKILL)
-    assert engine.containers.list(all=True, filters=label) == []
-    assert engine.images.list(filters=label) == []
+    # The engine may still be at removing a container that was started with --rm.
+    deadline = time.monotonic() + 20
+    while engine.api.containers(all=True, filters=label) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert engine.api.containers(all=True, filters=label) == []
+    assert engine.api.images(filters=label) == []
     assert build_script.cached(dict(os.environ)) <= before

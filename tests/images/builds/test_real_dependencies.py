@@ -90,9 +90,9 @@ def project(cpu_project, tmp_path_factory):
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
     for names in (
-        "lightning opencv-python nvidia-ml-py",
+        "lightning==2.6.6 opencv-python==5.0.0.93 nvidia-ml-py==13.615.71",
         "--group torch-extensions ./packages/operator-of-mine",
-        "--group torch-extensions-build setuptools ninja",
+        "--group torch-extensions-build setuptools==84.2.1 ninja==1.13.2",
     ):
         command = ["make", "add", f"NAME={names}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
