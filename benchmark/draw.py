@@ -24,7 +24,11 @@ PICTURES = (
             ("push\na dependency", "dependency edit: push", "pushed"),
             ("pull\na dependency", "pull after the dependency edit", "pulled"),
             ("another machine:\npush a dependency", "another machine, dependency edit", "pushed"),
-            ("another machine:\npull for it", "another machine, dependency edit", "pulled"),
+            (
+                "another machine:\npull and fetch for it",
+                "another machine, dependency edit",
+                "pulled+fetched",
+            ),
             ("push\ncode", "code edit: push", "pushed"),
         ),
     ),
@@ -50,11 +54,15 @@ def draw(results: dict, file: Path) -> None:
         figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
         width = 0.8 / len(names)
         for i, contender in enumerate(names):
-            found = [results[contender][scene][figure_] for _, scene, figure_ in bars]
+            found = [
+                sum(results[contender][scene][figure_] for figure_ in figures.split("+"))
+                for _, scene, figures in bars
+            ]
             heights = [value if name == "seconds" else max(value / MB, 0.001) for value in found]
             places = [bar + (i - (len(names) - 1) / 2) * width for bar in range(len(bars))]
             drawn = axes.bar(places, heights, width, label=contender, color=COLOURS[contender])
-            axes.bar_label(drawn, [f"{height:.3g}" for height in heights], fontsize=8)
+            said = [f"{height:,.0f}" if height >= 100 else f"{height:.2g}" for height in heights]
+            axes.bar_label(drawn, said, fontsize=8)
         axes.set_xticks(range(len(bars)), [label for label, _, _ in bars], fontsize=9)
         axes.set_yscale(scale)
         axes.set_title(f"{title} ({results['build']})")
