@@ -14,7 +14,7 @@ WORKS = {
     "zoneinfo": "import zoneinfo; it = zoneinfo.ZoneInfo('Europe/Berlin').key",
     "hashlib": "import hashlib; it = hashlib.new('sha256', b'whole').hexdigest()[:8]",
     "uuid": "import uuid; it = uuid.uuid1().version",
-    "multiprocessing": "import multiprocessing as m\nwith m.Pool() as p: it = p.map(abs, [-1, -2])",
+    "multiprocessing": "import multiprocessing as m; p = m.Pool(); it = p.map(int, '7'); p.close()",
 }
 found = {}
 for module, code in WORKS.items():
