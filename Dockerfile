@@ -4,7 +4,8 @@
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
 #
 #   base ─┬─▶ tools ─┬─▶ builder ──▶ deps (megabytes) ──▶ checked ──┐
-#         │          └─▶ locks ╌╌╌╌╌╌┤                     ╎        ├──▶ venv ──▶ runtime, dev
+#         │          ├─▶ locks ╌╌╌╌╌╌┤                     ╎        │
+#         │          └─▶ torch-needs ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┤────────┼──▶ venv ──▶ runtime, dev
 #         └────────────────────▶ torch (gigabytes) ──▶ extensions ──┘
 #   ╌ is mounted, for a step to read.
 
@@ -114,9 +115,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     /mnt/base/apt-install.sh /mnt/builder.txt /mnt/runtime.txt
 
 
-# ---- locks: poetry.lock cut in two, checked before anything large is downloaded ----
-# The next two stages each mount one half. They run again when their half has changed, not whenever
-# this stage has.
+# ---- locks: poetry.lock cut in parts, checked before anything large is downloaded ----
+# The next stages each mount a part, and run again when it has changed, not whenever this stage has.
 FROM tools AS locks
 
 ARG TORCH_BUILD
@@ -135,7 +135,20 @@ RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
         --groups "$DEPENDENCY_GROUPS" --dev-groups "$DEV_GROUPS" --extras "$EXTRAS"
 
 
-# ---- deps: your dependencies, without the torch family ----
+# ---- torch-needs: what torch needs beside its family, such as sympy ----
+# A few tens of megabytes, which change with torch and seldom else. --no-cache: what uv has unpacked
+# once it does not check against the digests again.
+FROM tools AS torch-needs
+
+RUN --mount=type=bind,from=locks,source=/locks/torch-needs.txt,target=/mnt/torch-needs.txt \
+    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    uv pip install --no-cache --no-deps --require-hashes --requirement /mnt/torch-needs.txt \
+    && /mnt/base/finish-tree.sh
+
+
+# ---- deps: your other dependencies ----
 FROM builder AS deps
 
 # Path dependencies lie in packages; a build may write beside their sources, which nobody keeps.
@@ -201,10 +214,11 @@ ARG TORCH_BUILD
 
 RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,from=torch-metadata,source=/metadata,target=/mnt/torch \
+    --mount=type=bind,from=torch-needs,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/torch-needs \
     --mount=type=bind,from=extensions,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/extensions \
     --mount=type=bind,source=docker/deps,target=/mnt/deps \
     $POETRY_HOME/venv/bin/python -B /mnt/deps/check_trees.py /mnt/torch.txt \
-        $VIRTUAL_ENV/lib/python3.11/site-packages /mnt/torch /mnt/extensions
+        $VIRTUAL_ENV/lib/python3.11/site-packages /mnt/torch /mnt/torch-needs /mnt/extensions
 
 
 # ---- venv: what runtime and dev have in common ----
@@ -219,6 +233,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=secret,id=ca,mode=0444 \
     /mnt/base/apt-install.sh /mnt/packages.txt
 
+COPY --link --from=torch-needs /app/.venv /app/.venv
 # Your dependencies, large packages first, divided so that an edit pushes and pulls those near it
 # alone. --link: a layer whose files are the same stays, whatever is below.
 COPY --link --from=checked /layers/1 /

@@ -58,6 +58,7 @@ def make(torch_build: str, locks: Path) -> None:
     poetry_install(locks / "poetry", "install-dev.options")
 
     pip = ("uv", "pip", "install", "--python", VENV, "--no-deps")
+    run(*pip, "--require-hashes", "--requirement", locks / "torch-needs.txt")
     folder = build.given().get("WHEELS")
     wheels = ("--find-links", folder) if folder else ()
     run(*pip, "--require-hashes", *wheels, "--requirement", locks / "torch.txt")

@@ -1,4 +1,4 @@
-"""Cut the project's locks in two: what Poetry installs, and the torch family.
+"""Cut the project's locks: the torch family, what else torch needs, and what Poetry installs.
 
 Runs in the ``locks`` stage, before anything large is downloaded, and stops the build with one
 sentence where the locks are out of date or do not fit together. The host's ``scripts/lock.py``
@@ -348,6 +348,31 @@ def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
     return compiled, takes, made
 
 
+def torch_needs(poetry_lock: dict) -> tuple[set[str], str]:
+    """Return what torch needs beside its family: names, and a requirements file.
+
+    It changes when torch does, seldom else, and is most of what there is to compile (sympy,
+    networkx, numpy); so it is installed in a step of its own, which an edit of your dependencies
+    does not run again. Poetry keeps what does not come from an index, and what an extra brings.
+    """
+    beside = needed(poetry_lock, ROOTS) - family(poetry_lock)
+    packages = [
+        package
+        for package in poetry_lock.get("package", [])
+        if normalize(package["name"]) in beside
+    ]
+    left = {
+        normalize(package["name"])
+        for package in packages
+        if package.get("source", {}).get("type", "legacy") != "legacy"
+        or package.get("optional")
+        or "main" not in package["groups"]
+        or "extra" in str(package.get("markers", ""))
+    }
+    taken = [package for package in packages if normalize(package["name"]) not in left]
+    return beside - left, "".join(map(requirement, taken))
+
+
 def without(poetry_lock_text: str, names: set[str]) -> str:
     """Return the text of a poetry.lock with the packages of these names taken out."""
     document = tomlkit.parse(poetry_lock_text)
@@ -396,11 +421,11 @@ def split(
     dev_groups: str = "",
     extras: str = "",
 ) -> None:
-    """Check the locks in ``project`` and write both halves to ``out``.
+    """Check the locks in ``project`` and write their parts to ``out``.
 
     Writes, for Poetry, out/poetry with pyproject.toml, poetry.lock and the options of each
-    `poetry install`; out/torch.txt; and out/extensions with two requirements files, which may be
-    empty.
+    `poetry install`; out/torch.txt; out/torch-needs.txt; and out/extensions with two requirements
+    files, which may be empty.
     Raises LockError, with nothing written that a later stage could mistake for a result.
     """
     if "@" in urlsplit(torch_index_url).netloc:
@@ -434,7 +459,9 @@ def split(
     (out / "extensions").mkdir()
     (out / "extensions" / "build.txt").write_text(takes)
     (out / "extensions" / "extensions.txt").write_text(made)
-    elsewhere = family(poetry_lock) | compiled
+    beside, needs_of_torch = torch_needs(poetry_lock)
+    (out / "torch-needs.txt").write_text(needs_of_torch)
+    elsewhere = family(poetry_lock) | compiled | beside
     (out / "poetry" / "poetry.lock").write_text(without(poetry_lock_text, elsewhere))
     (out / "torch.txt").write_text(with_index(torch_lock, index_url, torch_index_url, build))
 
@@ -443,7 +470,7 @@ def main() -> None:
     """Run as a command; see --help."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("project", type=Path, help="folder with pyproject.toml, poetry.lock, locks")
-    parser.add_argument("out", type=Path, help="folder to write both halves to")
+    parser.add_argument("out", type=Path, help="folder to write the parts to")
     parser.add_argument("--build", required=True, help="the torch build, such as cu130 or cpu")
     parser.add_argument("--index-url", default="", help="mirror of the default package index")
     parser.add_argument("--torch-index-url", default="", help="mirror of PyTorch's index")

@@ -360,8 +360,14 @@ RUNTIME = [
     Mutation(
         "a layer of dependencies is forgotten",
         f"{LOCKS}test_installed_packages",
+        "'matplotlib': 'installed None",
+        replace("Dockerfile", "COPY --link --from=checked /layers/1 /\n"),
+    ),
+    Mutation(
+        "what torch needs is forgotten",
+        f"{LOCKS}test_installed_packages",
         "'networkx': 'installed None",
-        replace("Dockerfile", "COPY --link --from=checked /layers/4 /\n"),
+        replace("Dockerfile", "COPY --link --from=torch-needs /app/.venv /app/.venv\n"),
     ),
     Mutation(
         "packages are divided among layers by kind of file",

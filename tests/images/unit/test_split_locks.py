@@ -46,6 +46,38 @@ def test_family_is_what_a_torch_build_brings():
     }
 
 
+def test_what_torch_needs_has_a_step_of_its_own():
+    lock = poetry_lock(
+        torch=["sympy", "triton"],
+        torchvision=["torch", "numpy"],
+        triton=[],
+        sympy=["mpmath"],
+        mpmath=[],
+        numpy=[],
+        pandas=["numpy", "pytz"],
+        pytz=[],
+    )
+    names, text = split_locks.torch_needs(lock)
+    assert names == {"sympy", "mpmath", "numpy"}
+    assert text == "sympy==1.0\nmpmath==1.0\nnumpy==1.0\n"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"source": {"type": "git", "url": "https://example.com/sympy"}},
+        {"source": {"type": "directory", "url": "packages/sympy"}},
+        {"optional": True},
+        {"groups": ["dev"]},
+        {"markers": 'extra == "symbols"'},
+    ],
+)
+def test_what_torch_needs_from_elsewhere_is_left_to_poetry(more):
+    lock = poetry_lock(torch=["sympy", "jinja2"], sympy=[], jinja2=[])
+    lock["package"][1] |= more
+    assert split_locks.torch_needs(lock) == ({"jinja2"}, "jinja2==1.0\n")
+
+
 def test_a_package_that_only_sounds_like_it_stays():
     lock = poetry_lock(torch=["triton"], triton=[], gpustat=["nvidia-ml-py"], nvidia_ml_py=[])
     assert split_locks.family(lock) == {"torch", "triton"}
