@@ -154,7 +154,7 @@ DEV = [
         "a dependency is missing",
         f"{DONE}test_nothing_to_install",
         "1 install",
-        at_end("dev", f"RUN rm -r {SITE}/jinja2 {SITE}/jinja2-*"),
+        at_end("dev", f"RUN rm -r {SITE}/tqdm {SITE}/tqdm-*"),
     ),
     Mutation(
         "the dev group is missing",

@@ -4,7 +4,7 @@ import split_locks
 
 
 def test_nothing_to_install(image, docker_run, seen):
-    """Poetry's half of the lock installs with nothing left to do."""
+    """Poetry's part of the lock installs with nothing left to do."""
     folders = (
         f"{image.project}:/mnt/here:ro",
         f"{image.project}/docker/locks:/mnt/locks:ro",
