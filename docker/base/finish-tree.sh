@@ -2,8 +2,8 @@
 # finish-tree.sh : compile the bytecode of /app/.venv, and give every file one fixed time.
 #
 # The same packages then make the same layer, bit for bit, whoever builds it and when, and a user
-# who may not write bytecode imports torch in about half the time. Run it in the RUN that installs:
-# in a later one it would copy the whole tree into a second layer.
+# who may not write bytecode imports torch in two thirds of the time. Run it in the RUN that
+# installs: in a later one it would copy the whole tree into a second layer.
 set -eu
 
 rm -f "$VIRTUAL_ENV/.lock"  # uv's, writable for everybody
