@@ -26,7 +26,8 @@ import engine
 import tables
 from contenders import HERE, SMALL, Contender
 from host import fail, say
-from machines import Machine, Registry, Watch
+from machines import Machine, Registry, base_image
+from watch import Watch
 
 MOVED = ("written", "fetched", "pushed", "pulled")
 TENSOR = "import torch; print(torch.ones(2, 2).sum().item())"
@@ -219,21 +220,6 @@ def draw(file: Path) -> None:
     command = [contenders.TOP / ".tools/bin/uv", "run", "--quiet", "--no-project"]
     command += [f"--with=matplotlib=={version}", "python", HERE / "draw.py", file]
     contenders.run(*command, folder=contenders.TOP)
-
-
-def base_image(top: Path, registry: Registry) -> str:
-    """Push the image that all build on, Debian 12, to the registry and return its name there."""
-    machine = Machine(top, "base")
-    machine.start()
-    name, debian = f"{registry.host}/base:12", "debian:12"
-    try:
-        if engine.quiet(["docker", "pull", debian], machine.environment) is None:
-            engine.bootstrap(machine.environment, debian)
-        machine.docker("tag", debian, name)
-        machine.docker("push", "--quiet", name)
-    finally:
-        machine.remove()
-    return name
 
 
 def interrupt(*_: object) -> None:

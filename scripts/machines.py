@@ -1,16 +1,16 @@
-"""What the benchmark measures on: machines with a Docker Engine each, and the registry among them.
+"""Machines to try things on: a Docker Engine each, and a registry among them.
 
 A machine here is an engine with a folder of its own: its own images, build cache and cache mounts.
 Its image store is containerd's, Docker's default from version 29. The registry is Debian's
-docker-registry on 127.0.0.1.
+docker-registry on 127.0.0.1. `make ci` runs the workflows on them.
 """
 
+from __future__ import annotations
+
 import json
-import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -18,8 +18,6 @@ from pathlib import Path
 
 import engine
 from host import fail
-
-SECTOR = 512  # bytes, what /proc/diskstats counts in
 
 
 @dataclass
@@ -134,64 +132,16 @@ class Machine:
         return done.stdout.strip()
 
 
-def written(folder: Path) -> int:
-    """Return the bytes that the disk of a folder was told to write since the system came up."""
-    device = folder.stat().st_dev
-    numbers = (str(os.major(device)), str(os.minor(device)))
-    for line in Path("/proc/diskstats").read_text().splitlines():
-        words = line.split()
-        if tuple(words[:2]) == numbers:
-            return int(words[9]) * SECTOR
-    return 0
-
-
-def received() -> int:
-    """Return the bytes that came in by the network, other than from this machine itself."""
-    lines = Path("/proc/net/dev").read_text().splitlines()[2:]
-    counts = {line.split(":")[0].strip(): int(line.split(":")[1].split()[0]) for line in lines}
-    # Bridges and their ends see what the machine's own device has seen already.
-    own = (n for n in counts if n != "lo" and not n.startswith(("docker", "veth", "br-")))
-    return sum(counts[name] for name in own)
-
-
-class Watch:
-    """Measures what goes on inside a `with`: seconds, and bytes in a dictionary of figures."""
-
-    def __init__(self, top: Path, registry: Registry) -> None:
-        """Prepare to measure on the disk of `top` and at a registry."""
-        self.top, self.registry = top, registry
-        self.figures: dict[str, float] = {}
-
-    def now(self) -> dict[str, int]:
-        """Return all counters, in bytes."""
-        os.sync()
-        return {
-            "written": written(self.top),
-            "fetched": received(),
-            "pushed": self.registry.stored(),
-            "pulled": self.registry.served(),
-        }
-
-    def look(self) -> None:
-        """Follow how full the disk is until the end."""
-        while not self.ended.wait(0.5):
-            self.fullest = max(self.fullest, shutil.disk_usage(self.top).used)
-
-    def __enter__(self) -> "Watch":
-        """Begin."""
-        self.before = self.now()
-        self.used = self.fullest = shutil.disk_usage(self.top).used
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.look)
-        self.thread.start()
-        self.began = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End, and work out the figures."""
-        seconds = time.monotonic() - self.began
-        self.ended.set()
-        self.thread.join()
-        after = self.now()
-        self.figures = {name: after[name] - self.before[name] for name in after}
-        self.figures |= {"seconds": round(seconds, 2), "peak": self.fullest - self.used}
+def base_image(top: Path, registry: Registry) -> str:
+    """Push the image that all build on, Debian 12, to the registry and return its name there."""
+    machine = Machine(top, "base")
+    machine.start()
+    name, debian = f"{registry.host}/base:12", "debian:12"
+    try:
+        if engine.quiet(["docker", "pull", debian], machine.environment) is None:
+            engine.bootstrap(machine.environment, debian)
+        machine.docker("tag", debian, name)
+        machine.docker("push", "--quiet", name)
+    finally:
+        machine.remove()
+    return name
