@@ -15,7 +15,7 @@ leftovers() {
 }
 leftovers >/tmp/before
 
-lists= wanted=
+lists='' wanted=''
 for name; do
     case $name in
     /*)

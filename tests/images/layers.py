@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from backports import zstd
+
 CHUNK = 1 << 20  # bytes
+ZSTD = b"\x28"  # how what it has packed begins
 # The files whose text the tests read; of all others only the digest is kept.
 READ = re.compile(
     r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
@@ -119,10 +122,9 @@ def read(tag: str, canary: bytes) -> Contents:
                     texts[member.name] = head + stream.read()
                     if canary in texts[member.name]:
                         canaries.append(f"the image's {member.name}")
-                elif head == b"\x28":
-                    raise ValueError(f"{tag} has a layer packed with zstd, which is not read here")
                 elif head and member.name not in known:
-                    known[member.name] = read_once(member.name, Rest(head, stream), canary)
+                    layer = unpacked(Rest(head, stream))
+                    known[member.name] = read_once(member.name, layer, canary)
         if save.wait():
             raise RuntimeError(f"`docker save {tag}` failed")
     (manifest,) = json.loads(texts["manifest.json"])
@@ -151,7 +153,17 @@ class Rest:
         return head + self.stream.read(size - len(head) if size >= 0 else size)
 
 
-def read_once(name: str, stream: Rest, canary: bytes) -> tuple[dict[str, Entry], list[str]]:
+def unpacked(stream: Rest) -> IO[bytes]:
+    """Return a stream to read a layer from, whether or not it is packed with zstd.
+
+    What is packed with gzip tarfile reads by itself.
+    """
+    head = stream.read(1)
+    stream.head = head
+    return zstd.ZstdFile(stream) if head == ZSTD else stream
+
+
+def read_once(name: str, stream: IO[bytes], canary: bytes) -> tuple[dict[str, Entry], list[str]]:
     """Return what `read_layer` returns, from the folder KEPT if some process has left it there."""
     if not KEPT:
         return read_layer(stream, canary)
@@ -163,7 +175,7 @@ def read_once(name: str, stream: Rest, canary: bytes) -> tuple[dict[str, Entry],
     return pickle.loads(file.read_bytes())
 
 
-def read_layer(stream: Rest, canary: bytes) -> tuple[dict[str, Entry], list[str]]:
+def read_layer(stream: IO[bytes], canary: bytes) -> tuple[dict[str, Entry], list[str]]:
     """Return a layer's entries by path, and the paths where the canary is."""
     entries: dict[str, Entry] = {}
     canaries: list[str] = []

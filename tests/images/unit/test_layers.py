@@ -4,13 +4,14 @@ import io
 import tarfile
 
 import pytest
+from backports import zstd
 
 import layers
 
 CANARY = b"image-canary"
 
 
-def tar(files):
+def tar(files, pack=bytes):
     """Return a tar file of {path: content}; a content of None makes a folder."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
@@ -19,7 +20,7 @@ def tar(files):
             member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
             member.size = len(content or b"")
             archive.addfile(member, io.BytesIO(content or b""))
-    return layers.Rest(b"", io.BytesIO(file.getvalue()))
+    return layers.Rest(b"", io.BytesIO(pack(file.getvalue())))
 
 
 def image(*contents):
@@ -55,3 +56,10 @@ def test_a_canary_is_found_across_chunks(before):
 def test_only_named_files_are_kept_as_text():
     entries, _ = layers.read_layer(tar({"var/lib/dpkg/status": b"text", "etc/a": b"text"}), CANARY)
     assert (entries["var/lib/dpkg/status"].text, entries["etc/a"].text) == ("text", "")
+
+
+def test_a_layer_packed_with_zstd():
+    packed = tar({"etc/a": b"text", "b": CANARY}, pack=zstd.compress)
+    entries, found = layers.read_layer(layers.unpacked(packed), CANARY)
+    assert entries.keys() == {"etc/a", "b"}
+    assert found == ["/b"]
