@@ -99,6 +99,10 @@ adopt: .tools/done ## bring the images into a Poetry project: INTO=../project [B
 lint: .tools/tests/done ## pre-commit on all files
 	@.tools/tests/bin/pre-commit run --all-files
 
+.PHONY: ci
+ci: .tools/tests/done ## run the workflow here, with act: 40 minutes and 35 GB; [BUILD=cu130]
+	@$(tools) PYTHONPATH=scripts .tools/tests/bin/python scripts/ci_here.py $(BUILD)
+
 .PHONY: init
 init: .tools/tests/done ## make the template your project, in here or INTO=folder: NAME=my-project (or it asks)
 	@.tools/tests/bin/python scripts/init.py $(call given,NAME,name) $(call given,PACKAGE,package) \

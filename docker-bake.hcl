@@ -38,6 +38,32 @@ variable "POETRY_INSTALLER_URL" { default = "" }
 variable "CA_BUNDLE" { default = "" }
 variable "NETRC" { default = "" }
 
+# For CI. Where the build cache is: a repository in a registry, or `gha`, GitHub's own, which has room
+# for the CPU image's; empty: nowhere. Each image has a scope to itself, so that none overwrites
+# another's.
+variable "CACHE" { default = "" }
+
+# `yes` writes it too.
+variable "CACHE_WRITE" { default = "" }
+
+# The image that lists what is in ours, for an SBOM beside it; empty: neither that nor provenance.
+variable "SBOM_GENERATOR" { default = "" }
+
+function "cache" {
+  params = [build]
+  result = join("", [
+    CACHE == "gha" ? "type=gha,scope=" : "type=registry,ref=${CACHE}:",
+    "${build}-${split("/", BAKE_LOCAL_PLATFORM)[1]}",
+  ])
+}
+
+# With the stages (mode=max), so that an edit of the dependencies runs no step but theirs. What ails
+# the cache ails no build.
+function "cache_to" {
+  params = [build]
+  result = "${cache(build)},mode=max,compression=zstd,ignore-error=true"
+}
+
 group "default" { targets = ["gpu", "cpu"] }
 
 target "common" {
@@ -64,18 +90,26 @@ target "common" {
     CA_BUNDLE == "" ? [] : ["type=file,id=ca,src=${CA_BUNDLE}"],
     NETRC == "" ? [] : ["type=file,id=netrc,src=${NETRC}"],
   )
+  attest = SBOM_GENERATOR == "" ? [] : [
+    "type=provenance,mode=max",
+    "type=sbom,generator=${SBOM_GENERATOR}",
+  ]
 }
 
 target "gpu" {
-  inherits = ["common"]
-  args     = { TORCH_BUILD = TORCH_BUILD }
-  tags     = ["${IMAGE}:${TORCH_BUILD}"]
+  inherits   = ["common"]
+  args       = { TORCH_BUILD = TORCH_BUILD }
+  tags       = ["${IMAGE}:${TORCH_BUILD}"]
+  cache-from = CACHE == "" ? [] : [cache(TORCH_BUILD)]
+  cache-to   = CACHE_WRITE == "yes" ? [cache_to(TORCH_BUILD)] : []
 }
 
 target "cpu" {
   inherits   = ["common"]
   dockerfile = "Dockerfile.cpu"
   tags       = ["${IMAGE}:cpu"]
+  cache-from = CACHE == "" ? [] : [cache("cpu")]
+  cache-to   = CACHE_WRITE == "yes" ? [cache_to("cpu")] : []
 }
 
 target "gpu-dev" {

@@ -36,8 +36,10 @@ TESTS = re.compile(
     r"(conftest|images|layers|options|report|wheelhouse)\.py|pytest\.ini|debian-13/.+"
     r"|contract/(?!.+/test_the_sample_).+\.py|unit/test_split_locks\.py"
 )
-NOT_SCRIPTS = {"adopt.py", "init.py", "update.py"}  # the template's own
-NOT_TARGETS = ("adopt", "init", "update")  # the template's own, too
+NOT_SCRIPTS = {
+    *("adopt.py", "ci_here.py", "init.py", "machines.py", "update.py"),  # the template's own
+}
+NOT_TARGETS = ("adopt", "ci", "init", "update")  # the template's own, too
 # How the project's code looks is its own business, and the dev containers are not brought.
 NOT_HOOKS = ("ruff-check", "ruff-format", "devcontainer-cpu")
 # Top-level folders and files that hold Python but not the project's code, unless CODE says so.
@@ -376,15 +378,16 @@ def makefile(text: str, build: str) -> str:
     return swap(text, r"^\t@\$\(tools\) .*poetry install .*--only image.*", install)
 
 
-def workflow(text: str) -> str:
-    """Return the workflow, with the tests alone."""
-    head, _, jobs = text.partition("\njobs:\n")
-    test = re.search(r"^  test:\n(    .*\n|\n)+", jobs + "\n", re.MULTILINE).group().rstrip() + "\n"
-    head = swap(head, r"\A# .*", "# The tests build the GPU and the CPU image and look inside.")
+def workflow(triggers: str, jobs: str) -> str:
+    """Return the workflow with the tests alone, from the text of two of ours."""
+    head = triggers.partition("\njobs:\n")[0]
+    test = re.search(r"^  test:\n(    .*\n|\n)+", f"{jobs}\n", re.MULTILINE).group()
+    comment = "# The tests build the GPU and the CPU image and look inside.\n"
+    head = swap(head, r"\A(# .*\n)+", comment)
     head = swap(head, r"^name: .*", "name: image")
-    head = swap(head, r"branches: \[main\]", "branches: [main, master]")
+    head = swap(head, r"branches: \[main\]\n    tags: .*", "branches: [main, master]")
     test = swap(test, r"^      - run: make run\n", "")  # who knows what it takes to run theirs
-    return f"{head}\njobs:\n{test}"
+    return f"{head}\njobs:\n{test.rstrip()}\n"
 
 
 def hooks(text: str) -> str:
@@ -476,7 +479,9 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         "Dockerfile": dockerfile((TOP / "Dockerfile").read_text(), project),
         ".dockerignore": dockerignore((TOP / ".dockerignore").read_text(), project),
         ".pre-commit-config.yaml": hooks((TOP / ".pre-commit-config.yaml").read_text()),
-        ".github/workflows/image.yml": workflow((TOP / ".github/workflows/ci.yml").read_text()),
+        ".github/workflows/image.yml": workflow(
+            *((TOP / ".github/workflows" / name).read_text() for name in ("ci.yml", "weekly.yml"))
+        ),
     }
     if "" not in project.code.values():  # no folder that holds all of it, such as src
         name = "docker/dev/hold-torch.sh"

@@ -351,9 +351,10 @@ def remove(top: Path) -> None:
 
 
 def base_image(environment: Environment) -> str:
-    """Return the base image to build on: BASE_IMAGE, Ubuntu, or a Debian 12 made here."""
+    """Return the base image: BASE_IMAGE, the Dockerfile's, or a Debian 12 made here."""
     named = os.environ.get("BASE_IMAGE")
-    ubuntu = "ubuntu:22.04"
+    dockerfile = Path(__file__).resolve().parent.parent / "Dockerfile"
+    ubuntu = re.search(r"^ARG BASE_IMAGE=(.+)$", dockerfile.read_text(), re.M).group(1)
     made = "bootstrapped/debian:12"
     if named:
         say(f"Base: {named}, as BASE_IMAGE says")

@@ -32,7 +32,6 @@ TOP = Path(__file__).resolve().parent.parent
 RECORD = ".template.toml"
 # About the template alone, files and folders: a project has no use for them.
 TEMPLATE_ONLY = (
-    ".github/workflows/article.yml",
     "benchmark",
     "docs/adopt.md",
     "examples",

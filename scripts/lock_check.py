@@ -119,12 +119,14 @@ def workflows(top: Path) -> Iterator[str]:
     examples = {file.name[6:-4] for file in top.glob("examples/*/locks/torch.*.txt")}
     for file in sorted((top / ".github" / "workflows").glob("*.y*ml")):
         text, name = file.read_text(), file.relative_to(top)
-        if not re.search(r"run: make (-f \S+ )?(test|run|image|check|lint)\b", text):
+        ours = r"run: (make (-f \S+ )?(test|run|image|check|lint)|python3 scripts/ci)\b"
+        if not re.search(ours, text):
             continue  # none of ours
         for found in re.findall(r"python-version: *[\"']?([\d.]+)", text):
             if found != python(top):
                 yield f"{name} sets up Python {found}, and the image has {python(top)}: change it."
-        for found in sorted(set(re.findall(r"\bmake .*\bBUILD=([\w.]+)", text))):
+        named = re.findall(r"\bmake .*\bBUILD=([\w.]+)|\b(?:build|BUILD): ([\w.]+)", text)
+        for found in sorted({name for pair in named for name in pair if name}):
             if found not in {*builds(top), *examples}:
                 yield f"{name} builds {found}, which has no lock: run `make lock BUILD={found}`."
 

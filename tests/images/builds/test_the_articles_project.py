@@ -1,7 +1,7 @@
 """The article's own project, in examples/article, is adopted by its README's commands and built.
 
-Its torch, 2.3 GB of CUDA 11.8, is a stub of that name, version and needs; .github/workflows/ci.yml
-builds it for real.
+Its torch, 2.3 GB of CUDA 11.8, is a stub of that name, version and needs;
+.github/workflows/weekly.yml builds it for real.
 """
 
 import os

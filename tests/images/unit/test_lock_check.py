@@ -92,7 +92,11 @@ EDITS = {
         " sets up Python 3.12, and the image has 3.11: change it.",
     ),
     "a workflow that builds what has no lock": (
-        *(".github/workflows/ci.yml", r"make test$", "make test BUILD=cu999"),
+        *(".github/workflows/weekly.yml", r"make test$", "make test BUILD=cu999"),
+        " builds cu999, which has no lock: run `make lock BUILD=cu999`.",
+    ),
+    "a matrix with a build that has no lock": (
+        *(".github/workflows/ci.yml", rf"build: {GPU}", "build: cu999"),
         " builds cu999, which has no lock: run `make lock BUILD=cu999`.",
     ),
     "an address with a password": (

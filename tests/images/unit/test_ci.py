@@ -1,0 +1,136 @@
+"""What the steps of the workflows decide without an engine."""
+
+import json
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+import ci
+import ci_here
+
+GIB = 2**30
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def runner(monkeypatch, tmp_path):
+    """Return a function that pretends to be a runner with so many GiB free, then with more."""
+    monkeypatch.setattr(ci, "REPORTS", tmp_path)
+    monkeypatch.setattr(ci.engine, "quiet", lambda *_: "/")
+    monkeypatch.setenv("BUILD", "cu130")
+    ran = []
+
+    def pretend(free, freed=0, hosted=True):
+        def disk_usage(_):
+            return Usage(0, 0, (free + freed * bool(ran)) * GIB)
+
+        monkeypatch.setattr(ci.shutil, "disk_usage", disk_usage)
+        monkeypatch.setattr(ci.subprocess, "run", lambda words, **_: ran.append(words))
+        if hosted:
+            monkeypatch.setenv("RUNNER_ENVIRONMENT", "github-hosted")
+        else:
+            monkeypatch.delenv("RUNNER_ENVIRONMENT", raising=False)
+        return ran
+
+    return pretend
+
+
+def test_where_there_is_room_nothing_is_deleted(runner):
+    ran = runner(free=50)
+    ci.room()
+    assert ran == []
+
+
+def test_a_hosted_runner_is_made_room_on(runner):
+    ran = runner(free=14, freed=20)
+    ci.room()
+    assert [words[-1] for words in ran] == list(ci.UNUSED)
+
+
+@pytest.mark.parametrize("hosted", [True, False])
+def test_too_small_a_disk_is_one_sentence(runner, hosted):
+    ran = runner(free=5, freed=2, hosted=hosted)
+    with pytest.raises(SystemExit, match=r"ERROR: / has \d\.0 GiB free, and the GPU image's job"):
+        ci.room()
+    assert bool(ran) == hosted, "a machine of somebody's own is not tidied"
+
+
+GOOD = {"digest": "sha256:1", "tests": {"passed": 9, "failed": 0, "skipped": 1}}
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {},
+        {"digest": "sha256:1"},
+        GOOD | {"digest": ""},
+        GOOD | {"tests": {"passed": 0, "failed": 0, "skipped": 9}},
+        GOOD | {"tests": {"passed": 9, "failed": 1, "skipped": 0}},
+    ],
+)
+def test_a_note_of_tests_that_did_not_pass_is_none(tmp_path, note):
+    (tmp_path / "tested.json").write_text(json.dumps(note))
+    with pytest.raises(SystemExit, match="is no note of an image whose tests passed"):
+        ci.tested(tmp_path / "tested.json")
+
+
+def test_a_note_of_tests_that_passed(tmp_path):
+    (tmp_path / "tested.json").write_text(json.dumps(GOOD))
+    assert ci.tested(tmp_path / "tested.json") == GOOD
+
+
+def test_nothing_tested_is_nothing_published(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_REF_NAME", f"v{ci.build.version()}")
+    monkeypatch.setenv("REPOSITORY", "registry.example/me/project")
+    with pytest.raises(SystemExit, match="has no note of a tested image"):
+        ci.publish(tmp_path)
+
+
+def test_results_are_counted_from_pytests_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(ci, "REPORTS", tmp_path)
+    assert ci.results() == {"passed": 0, "failed": 0, "skipped": 0}
+    cases = "<testcase/><testcase><failure/></testcase><testcase><error/></testcase>"
+    cases += "<testcase><properties/></testcase><testcase><skipped/></testcase>"
+    (tmp_path / "junit.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    assert ci.results() == {"passed": 2, "failed": 2, "skipped": 1}
+
+
+def test_a_step_that_is_not_told_its_build_says_so(monkeypatch):
+    monkeypatch.delenv("BUILD", raising=False)
+    with pytest.raises(SystemExit, match="ERROR: BUILD is not set"):
+        ci.torch_build()
+
+
+def test_a_cache_that_strangers_cannot_read_is_said_with_a_link(monkeypatch):
+    monkeypatch.setenv("BUILD", "cu130")
+    monkeypatch.setenv("CACHE", "ghcr.io/Me/Project/cache")
+    monkeypatch.setenv("CACHE_WRITE", "yes")
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "Me/Project")
+    monkeypatch.setattr(ci.engine, "quiet", lambda *_: None)
+    assert "(https://github.com/Me/Project/pkgs/container/project%2Fcache)" in "".join(
+        ci.settings()
+    )
+    monkeypatch.setattr(ci.engine, "quiet", lambda *_: "there it is")
+    assert list(ci.settings()) == []
+    monkeypatch.setattr(ci.engine, "quiet", lambda *_: None)
+    monkeypatch.setenv("CACHE", "gha")
+    assert list(ci.settings()) == []
+
+
+def test_numbers_are_to_the_right():
+    lines = list(ci.table(("step", "seconds"), [("a | b", 1.5)]))
+    assert lines == ["| step | seconds |", "| --- | ---: |", r"| a \| b | 1.5 |"]
+
+
+def test_how_long_a_step_took():
+    times = {"started": "2026-11-22T10:00:00.5Z", "completed": "2026-11-22T10:00:02.123456789Z"}
+    assert ci.seconds(times) == pytest.approx(1.623456)
+    assert ci.seconds({"started": times["started"]}) == 0
+
+
+def test_each_action_has_a_stand_in():
+    found = ci_here.actions()
+    assert any(action.startswith("actions/checkout@") for action in found)
+    assert all((Path(folder) / "action.yml").is_file() for folder in found.values())
