@@ -1,4 +1,4 @@
-"""What the benchmark measures: bytes written, fetched, pushed and pulled, seconds, and a full disk."""
+"""What the benchmark measures: seconds, bytes written, fetched, pushed, pulled, and a full disk."""
 
 import os
 import shutil

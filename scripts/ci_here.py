@@ -2,8 +2,8 @@
 
 Three runs, each on an engine with an empty build cache, and one registry between them: a commit on
 main, which writes the cache; a pull request, in which torch has to come from that; and a tag, which
-publishes. Actions that GitHub would fetch have stand-ins; what they and this machine leave undone is
-said in the end, with the time of each step and the disk that was free after it.
+publishes. Actions that GitHub would fetch have stand-ins. In the end it says what was not run, how
+long each step took and how much disk was free after it.
 
     ci_here.py [BUILD]
 
@@ -40,9 +40,9 @@ EVENTS = {
     "a tag": ("push", "publish", "refs/tags/v{version}"),
 }
 NOT_RUN = """
-What was not run: the actions themselves ({actions}), which had stand-ins; the job for Arm; signing
-with cosign and the release, which take GitHub's identity and `gh`; GitHub's own cache (`gha`), which
-is left out of a build that is not told where it is.
+What was not run: the actions themselves, which had stand-ins ({actions});
+the job for Arm; signing and the release, which take GitHub's identity and `gh`; GitHub's own cache
+(`gha`), which a build leaves out that is not told where it is.
 """
 
 
