@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -150,10 +151,8 @@ def store() -> None:
         file = Path("/etc/docker/daemon.json")
         settings = json.loads(file.read_text()) if file.is_file() else {}
         settings.setdefault("features", {})["containerd-snapshotter"] = True
-        subprocess.run(
-            ["sudo", "tee", file], input=json.dumps(settings), text=True, stdout=subprocess.DEVNULL,
-            check=True,
-        )  # fmt: skip
+        install = ["sudo", "install", "-D", "--mode=644", "/dev/stdin", file]
+        subprocess.run(install, input=json.dumps(settings), text=True, check=True)
         subprocess.run(["sudo", "systemctl", "restart", "docker"], check=True)
     if not containerd():
         fail(
@@ -178,7 +177,15 @@ def image() -> None:
         *("--progress=plain", f"--metadata-file={built}"),
         f"--set=*.output=type=image,name={tag()},compression=zstd,oci-mediatypes=true,unpack=true",
     )
-    build.build(engine.connect(), torch_build(), dev=False, options=options)
+    environment = engine.connect()
+    try:
+        build.build(environment, torch_build(), dev=False, options=options)
+    except SystemExit:
+        if not os.environ["CACHE"]:
+            raise
+        # A blob that the cache names and does not have (anymore) fails the build.
+        say("Once more without the cache, which may be what ails it")
+        build.build(environment | {"CACHE": ""}, torch_build(), dev=False, options=options)
 
 
 def test() -> None:
@@ -243,9 +250,12 @@ def short(digest: str) -> str:
 
 
 def digest_of(name: str) -> str:
-    """Return the digest of an image in a registry."""
-    words = ("buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", name)
-    return docker(*words)
+    """Return the digest of an image in a registry, "" where it has none of that name."""
+    words = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", name]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode and "not found" not in done.stderr:
+        fail(f"the registry does not say what {name} is: {done.stderr.strip()}")
+    return "" if done.returncode else json.loads(done.stdout)["digest"]
 
 
 def platforms(name: str) -> set[str]:
@@ -305,23 +315,24 @@ def publish(folder: Path) -> None:
         notes.setdefault(facts["build"], []).append(facts)
     if not notes:
         fail(f"{folder} has no note of a tested image: the jobs before leave them.")
-    published = {}
-    for name, found in sorted(notes.items()):
-        sources = [f"{repository()}@{facts['digest']}" for facts in found]
-        for source in sources:
-            if engine.quiet(["docker", "buildx", "imagetools", "inspect", source]) is None:
-                fail(f"{source} was tested and is not in the registry: run `ci.py push`.")
+    sources, wanted, published = {}, {}, {}
+    for name, found in sorted(notes.items()):  # nothing gets a tag before all have been looked at
         if len({facts["architecture"] for facts in found}) < len(found):
             fail(f"{folder} has two notes of {name} for one architecture: leave one.")
-        wanted = set().union(*map(platforms, sources))
+        sources[name] = [f"{repository()}@{facts['digest']}" for facts in found]
+        for source in sources[name]:
+            if not digest_of(source):
+                fail(f"{source} was tested and is not in the registry: run `ci.py push`.")
+        wanted[name] = set().union(*map(platforms, sources[name]))
         first = f"{repository()}:{version}-{name}"
-        there = engine.quiet(["docker", "buildx", "imagetools", "inspect", first]) is not None
-        if there and platforms(first) != wanted:
+        if digest_of(first) and platforms(first) != wanted[name]:
             fail(f"{first} is published already, and another image: raise the project's version.")
-        docker("buildx", "imagetools", "create", "--tag", first, *sources)
+    for name in sources:
+        first = f"{repository()}:{version}-{name}"
+        docker("buildx", "imagetools", "create", "--tag", first, *sources[name])
         digest = digest_of(first)
-        if platforms(first) != wanted:
-            fail(f"{first} holds {sorted(platforms(first) - wanted)}, which was not tested.")
+        if platforms(first) != wanted[name]:
+            fail(f"{first} is not what was tested, but {sorted(platforms(first))}.")
         more = [f"--tag={repository()}:{name}", f"--tag={repository()}:{name}-{short(digest)}"]
         docker("buildx", "imagetools", "create", *more, f"{repository()}@{digest}")
         for other in (name, f"{name}-{short(digest)}"):
@@ -333,6 +344,8 @@ def publish(folder: Path) -> None:
     references = "".join(f"{repository()}@{digest}\n" for digest in published.values())
     (REPORTS / "published.txt").write_text(references)
     (REPORTS / "release.md").write_text("\n".join(release(version, notes, published)) + "\n")
+    text = private(f"{repository()}@{digest}", "nobody but you can pull these images")
+    (REPORTS / "settings.md").write_text("\n".join([*text, ""]))
 
 
 def release(version: str, notes: dict[str, list[dict]], published: dict[str, str]) -> Iterator[str]:
@@ -382,8 +395,8 @@ def lines() -> Iterator[str]:
     yield from ("", f"Tests: {', '.join(f'{n} {word}' for word, n in counts.items())}.", "")
     if facts:
         cuda = f", CUDA {facts['cuda']}" if facts["cuda"] else ""
-        yield f"torch {facts['torch']}{cuda}, Python {facts['python']}, {facts['system']}, "
-        yield f"{len(facts['packages'])} Python packages: `{facts['digest']}`"
+        what = f"torch {facts['torch']}{cuda}, Python {facts['python']}, {facts['system']}, "
+        yield f"{what}{len(facts['packages'])} Python packages: `{facts['digest']}`"
     record = read("built.json")
     reference = next((v for k, v in walk(record) if k == "buildx.build.ref"), "")
     if reference:
@@ -392,9 +405,12 @@ def lines() -> Iterator[str]:
         yield from layers()
     before = read("room.json")
     if before:
-        yield from ("", f"Disk: {before['before']:.1f} GiB free before, ")
-        yield f"{free(before['root']):.1f} after."
-    yield from settings()
+        after = f"{free(before['root']):.1f} GiB after"
+        yield from ("", f"Disk: {before['before']:.1f} GiB free before, {after}.")
+    cache = os.environ.get("CACHE", "").lower()
+    if "/" in cache and os.environ.get("CACHE_WRITE") == "yes":
+        name = f"{cache}:{torch_build()}-{architecture()}"
+        yield from private(name, "pull requests from forks build without the cache")
 
 
 def walk(value: object) -> Iterator[tuple[str, str]]:
@@ -408,9 +424,11 @@ def walk(value: object) -> Iterator[tuple[str, str]]:
 
 def build_steps(reference: str) -> Iterator[str]:
     """Yield how many steps of a build came from the cache, and which took longest."""
-    log = docker("buildx", "history", "logs", "--progress=rawjson", reference)
+    words = ["docker", "buildx", "history", "logs", "--progress=rawjson", reference]
+    # A summary that lacks a part must not fail an image that is good.
+    log = subprocess.run(words, capture_output=True, text=True, check=False).stderr
     steps: dict[str, dict] = {}
-    for line in log.splitlines():
+    for line in filter(lambda line: line.startswith("{"), log.splitlines()):
         for vertex in json.loads(line).get("vertexes", []):
             steps.setdefault(vertex["digest"], {}).update(vertex)
     steps = {d: v for d, v in steps.items() if not v["name"].startswith(("[internal]", "[context"))}
@@ -419,6 +437,8 @@ def build_steps(reference: str) -> Iterator[str]:
         ((seconds(step), step["name"]) for step in steps.values() if not step.get("cached")),
         reverse=True,
     )
+    if not steps:
+        return
     yield from ("", f"Steps from the cache: {len(cached)} of {len(steps)}.", "")
     rows = [(name.replace("\n", " ")[:80], round(took, 1)) for took, name in ran[:8] if took > 0.5]
     if rows:
@@ -436,40 +456,38 @@ def seconds(step: dict) -> float:
 
 def layers() -> Iterator[str]:
     """Yield the sizes of the image and of its layers."""
-    found = docker("history", "--format={{json .}}", "--no-trunc", "--human=false", tag())
+    words = ["docker", "history", "--format={{json .}}", "--no-trunc", "--human=false", tag()]
+    found = engine.quiet(words) or ""
     rows = []
     for line in found.splitlines():
         entry = json.loads(line)
         if int(entry["Size"]):
-            words = entry["CreatedBy"].partition(" # ")[0].replace("|", " ")
-            rows.append((f"`{words[:80]}`", round(int(entry["Size"]) / 10**6, 1)))
+            # Without the words of BuildKit's own around the command of a RUN.
+            words = re.sub(r"^.*/bin/sh -c | # buildkit$", "", entry["CreatedBy"])
+            name = f"`{words[:80]}`" if words else "what the base image was made from"
+            rows.append((name, round(int(entry["Size"]) / 10**6, 1)))
     total = sum(row[1] for row in rows)
     yield from ("", f"Layers, {total:,.0f} MB:", "")
     yield from table(("layer", "MB unpacked"), rows)
 
 
-def settings() -> Iterator[str]:
-    """Yield which of the repository's settings would make more possible, with links."""
-    cache = os.environ.get("CACHE", "").lower()
-    if "/" not in cache or os.environ.get("CACHE_WRITE") != "yes":
-        return
+def private(name: str, so: str) -> Iterator[str]:
+    """Yield what follows from it if strangers cannot read a package, and where to change that."""
     with tempfile.TemporaryDirectory() as folder:  # as somebody who is not logged in
         file = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
         config = json.loads(file.read_text()) if file.is_file() else {}
         for secret in ("auths", "credsStore", "credHelpers"):
             config.pop(secret, None)
         (Path(folder) / "config.json").write_text(json.dumps(config))
-        reference = f"{cache}:{torch_build()}-{architecture()}"
-        words = ["docker", "buildx", "imagetools", "inspect", reference]
+        words = ["docker", "buildx", "imagetools", "inspect", name]
         if engine.quiet(words, {**os.environ, "DOCKER_CONFIG": folder}) is not None:
             return
     server, owner = (os.environ.get(f"GITHUB_{n}", "") for n in ("SERVER_URL", "REPOSITORY"))
-    package = cache.split("/", 2)[-1].replace("/", "%2F")
+    package = re.split("[@:]", name.split("/", 2)[-1])[0].replace("/", "%2F")
     yield from (
         "",
-        "Setting: pull requests from forks build without this cache until its package is public. "
-        f"[Package settings]({server}/{owner}/pkgs/container/{package}), "
-        '"Change visibility".',
+        f"Setting: {so} until the package is public. Its "
+        f'[settings]({server}/{owner}/pkgs/container/{package}) have "Change visibility".',
     )
 
 

@@ -72,7 +72,9 @@ def job(top, stub_projects, environment):
     """Return a function that runs steps on a machine and returns (exit code, output)."""
 
     def run(machine, *steps, **more):
-        where = {**os.environ, **machine.environment, **environment, **more}
+        # `make test` hands its own settings on to the `make check` in here, unless kept from it.
+        mine = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        where = {**mine, **machine.environment, **environment, **more}
         output = ""
         for step in steps:
             command = [sys.executable, "scripts/ci.py", *step.split()]
@@ -149,6 +151,15 @@ def test_the_sbom_lists_the_python_packages(main, environment, folder, stub_proj
     assert {"numpy", "matplotlib"} <= {name for name, _ in listed}
 
 
+def test_the_summary_says_what_was_built(main, job):
+    machine, _ = main
+    code, output = job(machine, "summary")
+    assert code == 0, output
+    assert re.search(r"^Tests: \d+ passed, 0 failed", output, re.MULTILINE)
+    assert re.search(r"^Steps from the cache: \d+ of \d+\.", output, re.MULTILINE)
+    assert re.search(r"^\| `/mnt/install-torch.*` \| [\d.]+ \|$", output, re.MULTILINE)
+
+
 def test_a_pull_request_takes_torch_from_the_cache_and_writes_nothing(
     main, top, job, environment, registry
 ):
@@ -172,15 +183,6 @@ def test_a_pull_request_takes_torch_from_the_cache_and_writes_nothing(
         )
 
 
-def test_the_summary_says_what_was_built(main, job):
-    machine, _ = main
-    code, output = job(machine, "summary")
-    assert code == 0, output
-    assert re.search(r"^Tests: \d+ passed, 0 failed", output, re.MULTILINE)
-    assert re.search(r"^Steps from the cache: \d+ of \d+\.", output, re.MULTILINE)
-    assert re.search(r"^\| `.*install-torch.*` \| [\d.]+ \|$", output, re.MULTILINE)
-
-
 def test_published_under_version_build_and_digest(main, job, environment, folder):
     machine, _ = main
     (folder / "tested").mkdir()
@@ -196,6 +198,44 @@ def test_published_under_version_build_and_digest(main, job, environment, folder
     release = (folder / "release.md").read_text()
     base = environment["BASE_IMAGE"].partition("/")[2]
     assert re.search(rf"`{version}-cpu` \| .*{base}@sha256:[0-9a-f]{{64}}` .*`{digest}`", release)
+
+
+def test_two_architectures_become_one_image(main, job, environment, folder, stub_projects):
+    """The second is another image of this machine's, noted as Arm's."""
+    machine, _ = main
+    note = (folder / "tested.json").read_text()
+    module = stub_projects["cpu"].folder / "src" / "another.py"
+    module.write_text("SECRET = 2\n")
+    some = {"PYTEST_ARGS": "--stub -q -k test_python"}
+    try:
+        code, output = job(machine, "image", "test", "push", **some)
+        assert code == 0, output
+        other = json.loads((folder / "tested.json").read_text())
+    finally:
+        module.unlink()
+        (folder / "tested.json").write_text(note)
+    for name, facts in (("amd64", json.loads(note)), ("arm64", other)):
+        (folder / "both" / name).mkdir(parents=True)
+        facts["architecture"] = name
+        (folder / "both" / name / "tested.json").write_text(json.dumps(facts))
+    repository = environment["REPOSITORY"].lower()
+    version = environment["GITHUB_REF_NAME"].removeprefix("v")
+    code, output = job(machine, "publish reports/both")
+    assert code
+    assert f"ERROR: {repository}:{version}-cpu is published already, and another image" in output
+    environment = {"REPOSITORY": f"{repository}/both"}
+    for facts in (json.loads(note), other):
+        source = f"{repository}@{facts['digest']}"
+        machine.docker("buildx", "imagetools", "create", f"--tag={repository}/both:x", source)
+    code, output = job(machine, "publish reports/both", **environment)
+    assert code == 0, output
+    index = machine.docker("buildx", "imagetools", "inspect", "--raw", f"{repository}/both:cpu")
+    digests = {manifest["digest"] for manifest in json.loads(index)["manifests"]}
+    for facts in (json.loads(note), other):
+        name = f"{repository}@{facts['digest']}"
+        raw = machine.docker("buildx", "imagetools", "inspect", "--raw", name)
+        assert {manifest["digest"] for manifest in json.loads(raw)["manifests"]} <= digests
+    assert "| amd64, arm64 |" in (folder / "release.md").read_text()
 
 
 def test_a_version_that_the_project_does_not_have_is_refused(main, job):

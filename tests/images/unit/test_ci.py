@@ -102,21 +102,35 @@ def test_a_step_that_is_not_told_its_build_says_so(monkeypatch):
         ci.torch_build()
 
 
-def test_a_cache_that_strangers_cannot_read_is_said_with_a_link(monkeypatch):
-    monkeypatch.setenv("BUILD", "cu130")
-    monkeypatch.setenv("CACHE", "ghcr.io/Me/Project/cache")
-    monkeypatch.setenv("CACHE_WRITE", "yes")
+@pytest.mark.parametrize(
+    "name", ["ghcr.io/me/project/cache:cu130-amd64", "ghcr.io/me/project@sha256:1"]
+)
+def test_a_package_that_strangers_cannot_read_is_said_with_a_link(monkeypatch, name):
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
     monkeypatch.setenv("GITHUB_REPOSITORY", "Me/Project")
     monkeypatch.setattr(ci.engine, "quiet", lambda *_: None)
-    assert "(https://github.com/Me/Project/pkgs/container/project%2Fcache)" in "".join(
-        ci.settings()
-    )
+    package = "project%2Fcache" if "cache" in name else "project"
+    link = f"(https://github.com/Me/Project/pkgs/container/{package})"
+    assert link in "".join(ci.private(name, "nobody reads it"))
     monkeypatch.setattr(ci.engine, "quiet", lambda *_: "there it is")
-    assert list(ci.settings()) == []
-    monkeypatch.setattr(ci.engine, "quiet", lambda *_: None)
+    assert list(ci.private(name, "nobody reads it")) == []
+
+
+def test_a_cache_that_fails_the_build_is_left_out_of_the_next(monkeypatch, tmp_path):
+    monkeypatch.setattr(ci, "REPORTS", tmp_path)
+    monkeypatch.setattr(ci.engine, "connect", lambda: {"CACHE": "gha"})
+    monkeypatch.setenv("BUILD", "cpu")
+    built = []
+
+    def build(environment, *_, **__):
+        built.append(environment["CACHE"])
+        if environment["CACHE"]:
+            raise SystemExit("ERROR: not built")
+
+    monkeypatch.setattr(ci.build, "build", build)
     monkeypatch.setenv("CACHE", "gha")
-    assert list(ci.settings()) == []
+    ci.image()
+    assert built == ["gha", ""]
 
 
 def test_numbers_are_to_the_right():
