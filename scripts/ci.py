@@ -408,7 +408,7 @@ def lines() -> Iterator[str]:
         after = f"{free(before['root']):.1f} GiB after"
         yield from ("", f"Disk: {before['before']:.1f} GiB free before, {after}.")
     cache = os.environ.get("CACHE", "").lower()
-    if "/" in cache and os.environ.get("CACHE_WRITE") == "yes":
+    if reference and "/" in cache and os.environ.get("CACHE_WRITE") == "yes":
         name = f"{cache}:{torch_build()}-{architecture()}"
         yield from private(name, "pull requests from forks build without the cache")
 
