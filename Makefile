@@ -101,7 +101,7 @@ lint: .tools/tests/done ## pre-commit on all files
 
 .PHONY: ci
 ci: .tools/tests/done ## run the workflow here, with act: 40 minutes and 35 GB; [BUILD=cu130]
-	@$(tools) PYTHONPATH=scripts .tools/tests/bin/python scripts/ci_here.py $(BUILD)
+	@.tools/tests/bin/python scripts/ci_here.py $(BUILD)
 
 .PHONY: init
 init: .tools/tests/done ## make the template your project, in here or INTO=folder: NAME=my-project (or it asks)

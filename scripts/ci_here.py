@@ -144,6 +144,9 @@ def main() -> int:
             environment = runner.environment | {"BASE_IMAGE": base, "SBOM_GENERATOR": generator}
             environment |= {"REGISTRY": registry.host, "ARTIFACTS": str(top / "artifacts")}
             environment["XDG_CACHE_HOME"] = str(top / "cache")
+            # What `make` hands on to those that it starts, the jobs' own `make` must not take up.
+            made = ("MAKE", "MFLAGS", "BUILD")
+            environment = {k: v for k, v in environment.items() if not k.startswith(made)}
             steps = run(top, event, environment, torch_build)
             report += ["", f"## {event}", "", *ci.table(("step", "took", "GB free"), steps)]
             runner.remove()
