@@ -123,7 +123,7 @@ def table(head: tuple, rows: list[tuple]) -> Iterator[str]:
 
 def room() -> None:
     """Delete what GitHub's runners bring if the image needs the room, and say what is left."""
-    kind = "cpu" if torch_build() == "cpu" else "gpu"
+    kind = "cpu" if os.environ.get("BUILD") == "cpu" else "gpu"
     root = engine.quiet(["docker", "info", "--format", "{{.DockerRootDir}}"]) or "/"
     root = root if Path(root).is_dir() else "/"
     hosted = os.environ.get("RUNNER_ENVIRONMENT") == "github-hosted"

@@ -168,6 +168,7 @@ def test_the_workflow_runs_the_images_tests(project, layout):
     make = "make -f image.mk" if layout == "flat" else "make"
     # Their own hooks are no business of ours.
     run = [f"{make} test"] if layout == "flat" else [f"{make} lint", f"{make} test"]
+    run.insert(0, "python3 scripts/ci.py room")
     assert re.findall(r"^      - run: (.+)", jobs, re.MULTILINE) == run
     assert "\n\n\n" not in text and re.findall("^#.*", text, re.MULTILINE) == [text.splitlines()[0]]
 
