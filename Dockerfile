@@ -203,7 +203,9 @@ RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
 # ---- checked: do the trees fit? They come from different locks ----
 # Of torch this takes its metadata alone, in a layer that does not stand on torch's: a machine that
 # has all of it in a registry's cache need not download torch to look at it.
-FROM base AS torch-metadata
+# From tools: of stages from one stage BuildKit writes the history of the later over that of the
+# earlier, which from base would be torch's.
+FROM tools AS torch-metadata
 
 RUN --mount=type=bind,from=torch,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/torch \
     mkdir /metadata && cp -r /mnt/torch/*.dist-info /metadata

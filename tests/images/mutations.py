@@ -584,6 +584,12 @@ RUNTIME = [
         replace("Dockerfile", "image.version=$VERSION", "image.version="),
     ),
     Mutation(
+        "another stage's history is written over torch's",
+        f"{LABELS}test_history",
+        "says the history",
+        replace("Dockerfile", "FROM tools AS torch-metadata", "FROM base AS torch-metadata"),
+    ),
+    Mutation(
         "the base image's name shines through",
         f"{LABELS}test_base",
         "'ubuntu'",

@@ -45,6 +45,24 @@ def test_source(labels, image, seen):
     seen(source or "git has no origin")
 
 
+# {a file: what made its layer}
+MADE = {
+    "usr/bin/python3.11": "/mnt/base/install-python.sh",
+    "app/.venv/lib/python3.11/site-packages/torch/__init__.py": "/mnt/install-torch.sh",
+}
+
+
+def test_history(contents, seen):
+    """The history has each layer with the instruction that made it."""
+    for path, script in MADE.items():
+        (made,) = [layer.created_by for layer in contents.layers if path in layer.entries]
+        assert script in made, f"the layer with {path} was made by {made!r}, says the history"
+    code = contents.layers[-1]
+    assert all(path == "app" or path.startswith("app/src") for path in code.entries)
+    assert code.created_by.startswith("COPY "), f"the code was made by {code.created_by!r}"
+    seen(f"{len(contents.layers)} layers")
+
+
 def test_base(labels, request, seen):
     """The base image's name is there, and its own labels do not shine through."""
     name = labels.get(f"{PREFIX}base.name")
