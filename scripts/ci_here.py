@@ -106,7 +106,8 @@ def run(top: Path, event: str, environment: dict[str, str], torch_build: str) ->
         log += line
         done = re.search(r"\[(.+?) *\] +✅  Success - Main (.+) \[([\d.hmµns]+)\]", line)
         if done:
-            said = (f"{done[1].rpartition('/')[2]}: {done[2]}"[:70], done[3])
+            took = re.sub(r"(\.\d)\d+", r"\1", done[3])
+            said = (f"{done[1].rpartition('/')[2]}: {done[2]}"[:70], took)
             steps.append((*said, round(shutil.disk_usage(top).free / 10**9, 1)))
     if act.wait():
         fail(f"the workflow failed for {event} (see above).")
