@@ -145,7 +145,7 @@ RUN --mount=type=bind,from=locks,source=/locks/torch-needs.txt,target=/mnt/torch
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv pip install --no-cache --no-deps --require-hashes --requirement /mnt/torch-needs.txt \
-    && /mnt/base/finish-tree.sh
+    && /mnt/base/finish-tree.sh /layer
 
 
 # ---- deps: your other dependencies ----
@@ -197,7 +197,7 @@ RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
     --mount=type=bind,source=docker/base,target=/mnt/base \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    /mnt/extensions/build-extensions.sh /mnt && /mnt/base/finish-tree.sh
+    /mnt/extensions/build-extensions.sh /mnt && /mnt/base/finish-tree.sh /layer
 
 
 # ---- checked: do the trees fit? They come from different locks ----
@@ -235,7 +235,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=secret,id=ca,mode=0444 \
     /mnt/base/apt-install.sh /mnt/packages.txt
 
-COPY --link --from=torch-needs /app/.venv /app/.venv
+COPY --link --from=torch-needs /layer /
 # Your dependencies, large packages first, divided so that an edit pushes and pulls those near it
 # alone. --link: a layer whose files are the same stays, whatever is below.
 COPY --link --from=checked /layers/1 /
@@ -246,7 +246,7 @@ COPY --link --from=checked /layers/5 /
 COPY --link --from=checked /layers/6 /
 COPY --link --from=checked /layers/7 /
 COPY --link --from=checked /layers/8 /
-COPY --link --from=extensions /app/.venv /app/.venv
+COPY --link --from=extensions /layer /
 
 
 # ---- dev: the builder's tools and the dev group on top ----

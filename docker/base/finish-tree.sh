@@ -1,9 +1,12 @@
 #!/bin/sh
-# finish-tree.sh : compile the bytecode of /app/.venv, and give every file one fixed time.
+# finish-tree.sh [LAYER]: compile the bytecode of /app/.venv, and give every file one fixed time.
 #
 # The same packages then make the same layer, bit for bit, whoever builds it and when, and a user
 # who may not write bytecode imports torch in two thirds of the time. Run it in the RUN that
 # installs: in a later one it would copy the whole tree into a second layer.
+#
+# LAYER becomes a tree with the same files, hard links, under their full paths. COPY --link of all
+# that is in it makes the same layer too; of /app/.venv, /app would have the time of the build.
 set -eu
 
 rm -f "$VIRTUAL_ENV/.lock"  # uv's, writable for everybody
@@ -26,3 +29,9 @@ python3.11 -m compileall -f -qq -j 0 --invalidation-mode checked-hash \
 # build's own mounts touch; they are entries of the layer too.
 find "$VIRTUAL_ENV" -exec touch --no-dereference --date=@315532800 {} +
 touch --date=@315532800 / /app /etc /mnt /tmp
+
+if [ $# -gt 0 ]; then
+    mkdir -p "$1$VIRTUAL_ENV"
+    cp --archive --link "$VIRTUAL_ENV/." "$1$VIRTUAL_ENV"
+    touch --date=@315532800 "$1" "$1/app"
+fi

@@ -367,7 +367,7 @@ RUNTIME = [
         "what torch needs is forgotten",
         f"{LOCKS}test_installed_packages",
         "'networkx': 'installed None",
-        replace("Dockerfile", "COPY --link --from=torch-needs /app/.venv /app/.venv\n"),
+        replace("Dockerfile", "COPY --link --from=torch-needs /layer /\n"),
     ),
     Mutation(
         "packages are divided among layers by kind of file",

@@ -95,13 +95,25 @@ def job(top, stub_projects, environment):
 
 
 @pytest.fixture(scope="module")
-def main(top, job):
+def main(job, top):
     """Return the machine of a job on main, and what its steps said: built, tested, pushed."""
     machine = machines.Machine(top, "main")
     machine.start()
     code, output = job(machine, "store", "image", "test", "push", CACHE_WRITE="yes")
     assert code == 0, output
     return machine, output
+
+
+@pytest.fixture
+def another(top, main):
+    """Return a machine with nothing on it, while that of `main` is stopped."""
+    machine, _ = main
+    engine_script.stop(top / "main")
+    fork = machines.Machine(top, "fork")
+    fork.start()
+    yield fork
+    fork.remove()
+    engine_script.start(top / "main", machine.environment, "--feature=containerd-snapshotter=true")
 
 
 @pytest.fixture(scope="module")
@@ -160,27 +172,27 @@ def test_the_summary_says_what_was_built(main, job):
     assert re.search(r"^\| `/mnt/install-torch.*` \| [\d.]+ \|$", output, re.MULTILINE)
 
 
-def test_a_pull_request_takes_torch_from_the_cache_and_writes_nothing(
-    main, top, job, environment, registry
-):
-    machine, _ = main
+def test_a_pull_request_takes_torch_from_the_cache_and_writes_nothing(job, another, environment):
     cache = f"{environment['CACHE'].lower()}:cpu-{ci.architecture()}"
-    before = inspect(machine, cache, "Manifest")["digest"]
-    engine_script.stop(top / "main")
-    fork = machines.Machine(top, "fork")
-    fork.start()
-    try:
-        code, output = job(fork, "image", SBOM_GENERATOR="")
-        assert code == 0, output
-        (number,) = re.findall(r"^#(\d+) \[torch 1/1\]", output, re.MULTILINE)
-        assert f"#{number} CACHED" in output
-        assert "[builder 1/1]" in output and "exporting cache" not in output
-        assert inspect(fork, cache, "Manifest")["digest"] == before
-    finally:
-        fork.remove()
-        engine_script.start(
-            top / "main", machine.environment, "--feature=containerd-snapshotter=true"
-        )
+    before = inspect(another, cache, "Manifest")["digest"]
+    code, output = job(another, "image", SBOM_GENERATOR="")
+    assert code == 0, output
+    (number,) = re.findall(r"^#(\d+) \[torch 1/1\]", output, re.MULTILINE)
+    assert f"#{number} CACHED" in output
+    assert "[builder 1/1]" in output and "exporting cache" not in output
+    assert inspect(another, cache, "Manifest")["digest"] == before
+
+
+def test_another_machine_makes_the_same_layers(job, another, environment, folder):
+    """With containerd's store, from nothing: all layers but the code's are in the registry."""
+    facts = json.loads((folder / "tested.json").read_text())
+    name = f"{environment['REPOSITORY'].lower()}@{facts['digest']}"
+    first = inspect(another, name, "Image")["rootfs"]["diff_ids"]
+    code, output = job(another, "image", SBOM_GENERATOR="", CACHE="")
+    assert code == 0, output
+    tag = f"{build_script.image_name()}:cpu"
+    words = ("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
+    assert json.loads(another.docker(*words))[:-1] == first[:-1]
 
 
 def test_published_under_version_build_and_digest(main, job, environment, folder):
