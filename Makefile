@@ -100,7 +100,7 @@ lint: .tools/tests/done ## pre-commit on all files
 	@.tools/tests/bin/pre-commit run --all-files
 
 .PHONY: ci
-ci: .tools/tests/done ## run the workflow here, with act: 40 minutes and 35 GB; [BUILD=cu130]
+ci: .tools/tests/done ## run the workflow here, with act: 25 minutes and 20 GB; [BUILD=cu130]
 	@.tools/tests/bin/python scripts/ci_here.py $(BUILD)
 
 .PHONY: init
