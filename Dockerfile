@@ -186,12 +186,22 @@ RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     /mnt/install-torch.sh /mnt && /mnt/finish-tree.sh
 
 
+# ---- torch-seen: what the next stages look at ----
+# BuildKit reads all of what a step mounts, to know whether it has changed; of torch that would be
+# gigabytes. So torch is there to be mounted only if something is compiled against it.
+FROM torch AS torch-seen
+
+RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
+    mkdir /metadata && cp -r $VIRTUAL_ENV/lib/python3.11/site-packages/*.dist-info /metadata \
+    && if [ -s /mnt/locks/extensions.txt ]; then ln -s $VIRTUAL_ENV /torch; else mkdir /torch; fi
+
+
 # ---- extensions: your dependencies that are compiled against torch ----
 # Nothing, unless pyproject.toml has a group torch-extensions.
 FROM builder AS extensions
 
 RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
-    --mount=type=bind,from=torch,source=/app/.venv,target=/mnt/torch \
+    --mount=type=bind,from=torch-seen,source=/torch,target=/mnt/torch \
     --mount=type=bind,source=packages,target=/mnt/packages,rw \
     --mount=type=bind,source=docker/extensions,target=/mnt/extensions \
     --mount=type=bind,source=docker/base,target=/mnt/base \
@@ -203,12 +213,9 @@ RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
 # ---- checked: do the trees fit? They come from different locks ----
 # Of torch this takes its metadata alone, in a layer that does not stand on torch's: a machine that
 # has all of it in a registry's cache need not download torch to look at it.
-# From tools: of stages from one stage BuildKit writes the history of the later over that of the
-# earlier, which from base would be torch's.
-FROM tools AS torch-metadata
+FROM scratch AS torch-metadata
 
-RUN --mount=type=bind,from=torch,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/torch \
-    mkdir /metadata && cp -r /mnt/torch/*.dist-info /metadata
+COPY --from=torch-seen /metadata /metadata
 
 FROM deps AS checked
 

@@ -587,7 +587,7 @@ RUNTIME = [
         "another stage's history is written over torch's",
         f"{LABELS}test_history",
         "says the history",
-        replace("Dockerfile", "FROM tools AS torch-metadata", "FROM base AS torch-metadata"),
+        replace("Dockerfile", "FROM scratch AS torch-metadata", "FROM base AS torch-metadata"),
     ),
     Mutation(
         "the base image's name shines through",
