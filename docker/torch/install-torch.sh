@@ -17,7 +17,7 @@ yes | no) ;;
     ;;
 esac
 
-# As in the stage tools: build secret `ca` is mounted over this file.
+# As in the stage uv: build secret `ca` is mounted over this file.
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 # Gigabytes that pip does not take up again where it left off: a stall must not end them.
 export PIP_DEFAULT_TIMEOUT=90
@@ -61,6 +61,9 @@ refuse_known() {
             "Make room (a GPU build needs 10 GB), for instance with 'docker builder prune'."
     fi
 }
+
+# What a build that was cut off had downloaded of a wheel; nothing will use it.
+find "$dir/cache" -mindepth 1 -maxdepth 1 ! -name '*.whl' -exec rm -rf {} +
 
 installed=
 if [ -n "$(ls "$dir/wheels")" ]; then
