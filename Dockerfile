@@ -3,11 +3,10 @@
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
 #
-#   base ─┬─▶ tools ─┬─▶ builder ──▶ deps (megabytes) ──▶ checked ──┐
-#         │          ├─▶ locks ╌╌╌╌╌╌┤                     ╎        │
-#         │          └─▶ torch-needs ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌┤────────┼──▶ venv ──▶ runtime, dev
-#         └────────────────────▶ torch (gigabytes) ──▶ extensions ──┘
-#   ╌ is mounted, for a step to read.
+#   base ─┬─▶ uv ─┬─▶ tools ─▶ builder ─▶ deps (megabytes) ─▶ checked ─┐
+#         │       └─▶ torch-needs ─────────────────────────────────────┼─▶ venv ─▶ runtime, dev
+#         └─▶ torch (gigabytes) ─▶ extensions ─────────────────────────┘
+#   What is installed they read from torch-locks, beside uv, and locks, beside builder.
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
@@ -54,8 +53,8 @@ ENV PATH=$VIRTUAL_ENV/bin:$PATH \
 WORKDIR /app
 
 
-# ---- tools: uv and Poetry ----
-FROM base AS tools
+# ---- uv: it installs torch, which is why it has a stage of its own ----
+FROM base AS uv
 
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
@@ -77,6 +76,19 @@ ENV PIP_INDEX_URL=$INDEX_URL \
     UV_DEFAULT_INDEX=$INDEX_URL \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL
 
+# A mirror may stall for longer than uv waits.
+ENV UV_HTTP_TIMEOUT=90 \
+    PATH=$PATH:/opt/uv/bin
+RUN --mount=type=bind,source=docker/uv,target=/mnt/uv \
+    --mount=type=bind,source=locks/uv.txt,target=/mnt/uv.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    /mnt/uv/install-uv.sh /mnt/uv.txt
+
+
+# ---- tools: Poetry ----
+FROM uv AS tools
+
 # Poetry lives apart from your packages. It makes no environment and installs into /app/.venv,
 # which docker/tools/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
 # certificates, which the git that Poetry has built in does not.
@@ -85,23 +97,19 @@ ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \
     POETRY_REQUESTS_TIMEOUT=90 \
-    POETRY_REQUESTS_MAX_RETRIES=3 \
-    UV_HTTP_TIMEOUT=90 \
-    PATH=$PATH:/opt/uv/bin
+    POETRY_REQUESTS_MAX_RETRIES=3
 
 # `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
 ARG POETRY_INSTALLER=locked
 ARG POETRY_INSTALLER_URL=https://install.python-poetry.org
-RUN --mount=type=bind,source=docker/tools/install-poetry.sh,target=/mnt/tools/install-poetry.sh \
-    --mount=type=bind,source=locks/poetry.txt,target=/mnt/locks/poetry.txt \
-    --mount=type=bind,source=locks/uv.txt,target=/mnt/locks/uv.txt \
+RUN --mount=type=bind,source=docker/tools,target=/mnt/tools \
+    --mount=type=bind,source=locks/poetry.txt,target=/mnt/poetry.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    /mnt/tools/install-poetry.sh /mnt/locks
+    /mnt/tools/install-poetry.sh /mnt/poetry.txt
 
 
 # ---- builder: compiler and headers ----
-# After the tools: torch needs those alone, and is unpacked while this installs.
 FROM tools AS builder
 
 # Your lists: what builds need, and what is needed at run time too.
@@ -115,12 +123,25 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     /mnt/base/apt-install.sh /mnt/builder.txt /mnt/runtime.txt
 
 
-# ---- locks: poetry.lock cut in parts, checked before anything large is downloaded ----
-# The next stages each mount a part, and run again when it has changed, not whenever this stage has.
-FROM tools AS locks
+# ---- torch-locks: which torch, and what it needs ----
+# The locks in parts, each mounted by a stage that runs again when its part has changed, not whenever
+# this one has. On base, so that torch waits for neither Poetry nor a compiler.
+FROM base AS torch-locks
 
 ARG TORCH_BUILD
+ARG INDEX_URL=
 ARG TORCH_INDEX_URL=
+RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
+    --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
+    --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
+    --mount=type=bind,source=locks,target=/mnt/project/locks \
+    python3.11 -B /mnt/locks/split_locks.py torch /mnt/project /locks \
+        --build "$TORCH_BUILD" --index-url "$INDEX_URL" --torch-index-url "$TORCH_INDEX_URL"
+
+
+# ---- locks: what Poetry installs ----
+FROM tools AS locks
+
 # Which groups of pyproject.toml `runtime` and `dev` get, which more `dev` does, and which extras.
 # Lists with commas.
 ARG DEPENDENCY_GROUPS=main
@@ -129,18 +150,16 @@ ARG EXTRAS=
 RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
     --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
     --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
-    --mount=type=bind,source=locks,target=/mnt/project/locks \
-    $POETRY_HOME/venv/bin/python /mnt/locks/split_locks.py /mnt/project /locks \
-        --build "$TORCH_BUILD" --index-url "$INDEX_URL" --torch-index-url "$TORCH_INDEX_URL" \
+    $POETRY_HOME/venv/bin/python /mnt/locks/split_locks.py poetry /mnt/project /locks \
         --groups "$DEPENDENCY_GROUPS" --dev-groups "$DEV_GROUPS" --extras "$EXTRAS"
 
 
 # ---- torch-needs: what torch needs beside its family, such as sympy ----
 # A few tens of megabytes, which change with torch and seldom else. --no-cache: what uv has unpacked
 # once it does not check against the digests again.
-FROM tools AS torch-needs
+FROM uv AS torch-needs
 
-RUN --mount=type=bind,from=locks,source=/locks/torch-needs.txt,target=/mnt/torch-needs.txt \
+RUN --mount=type=bind,from=torch-locks,source=/locks/torch-needs.txt,target=/mnt/torch-needs.txt \
     --mount=type=bind,source=docker/base,target=/mnt/base \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -173,9 +192,9 @@ ARG TORCH_BUILD
 # `yes` leaves out what docker/torch/prune.txt lists, `no` nothing.
 ARG PRUNE=yes
 # The cache keeps the wheels, not what is in them.
-RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
-    --mount=type=bind,from=tools,source=/opt/uv/bin/uv,target=/mnt/uv \
-    --mount=type=bind,from=tools,source=/opt/uv/pip.whl,target=/mnt/pip.whl \
+RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+    --mount=type=bind,from=uv,source=/opt/uv/bin/uv,target=/mnt/uv \
+    --mount=type=bind,from=uv,source=/opt/uv/pip.whl,target=/mnt/pip.whl \
     --mount=type=bind,from=wheels,target=/mnt/wheels \
     --mount=type=bind,source=docker/torch/install-torch.sh,target=/mnt/install-torch.sh \
     --mount=type=bind,source=docker/torch/prune.txt,target=/mnt/prune.txt \
@@ -191,7 +210,7 @@ RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
 # gigabytes. So torch is there to be mounted only if something is compiled against it.
 FROM torch AS torch-seen
 
-RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
+RUN --mount=type=bind,from=torch-locks,source=/locks/extensions,target=/mnt/locks \
     mkdir /metadata && cp -r $VIRTUAL_ENV/lib/python3.11/site-packages/*.dist-info /metadata \
     && if [ -s /mnt/locks/extensions.txt ]; then ln -s $VIRTUAL_ENV /torch; else mkdir /torch; fi
 
@@ -200,7 +219,7 @@ RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
 # Nothing, unless pyproject.toml has a group torch-extensions.
 FROM builder AS extensions
 
-RUN --mount=type=bind,from=locks,source=/locks/extensions,target=/mnt/locks \
+RUN --mount=type=bind,from=torch-locks,source=/locks/extensions,target=/mnt/locks \
     --mount=type=bind,from=torch-seen,source=/torch,target=/mnt/torch \
     --mount=type=bind,source=packages,target=/mnt/packages,rw \
     --mount=type=bind,source=docker/extensions,target=/mnt/extensions \
@@ -221,7 +240,7 @@ FROM deps AS checked
 
 ARG TORCH_BUILD
 
-RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,from=torch-metadata,source=/metadata,target=/mnt/torch \
     --mount=type=bind,from=torch-needs,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/torch-needs \
     --mount=type=bind,from=extensions,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/extensions \
@@ -263,7 +282,7 @@ FROM venv AS dev
 # is base with more in it, so that copying all of it over base is safe.
 # hadolint ignore=DL3067
 COPY --link --from=builder / /
-# As in tools, which says why.
+# As in uv and tools, which say why.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \
@@ -278,7 +297,7 @@ ENV POETRY_HOME=/opt/poetry \
 
 ARG INDEX_URL=
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
-    --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+    --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
     --mount=type=bind,source=docker/deps,target=/mnt/deps \
     --mount=type=cache,target=/root/.cache \

@@ -8,7 +8,7 @@ PYTHON ?= python3
 # This file's name, and how it is called: a project that has a Makefile has this one as image.mk.
 self := $(firstword $(MAKEFILE_LIST))
 make := make$(if $(filter-out Makefile,$(self)), -f $(self))
-# As in the Dockerfile's stage tools: for an index that stalls.
+# As in the Dockerfile's stages uv and tools: for an index that stalls.
 export POETRY_REQUESTS_TIMEOUT ?= 90
 export POETRY_REQUESTS_MAX_RETRIES ?= 3
 # The choices that `make NAME=value` hands on to the scripts.

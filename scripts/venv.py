@@ -36,20 +36,10 @@ def poetry_install(folder: Path, options: str) -> None:
 
 def make(torch_build: str, locks: Path) -> None:
     """Make the environment for a torch build. Raises LockError; locks is an empty folder."""
-    defaults = {
-        name: os.environ.get(name) or build.argument(name)
-        for name in ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS")
-    }
-    split_locks.split(
-        TOP,
-        locks,
-        torch_build,
-        index_url=host.index_url(),
-        torch_index_url=os.environ.get("TORCH_INDEX_URL", ""),
-        groups=defaults["DEPENDENCY_GROUPS"],
-        dev_groups=defaults["DEV_GROUPS"],
-        extras=defaults["EXTRAS"],
-    )
+    index_urls = host.index_url(), os.environ.get("TORCH_INDEX_URL", "")
+    split_locks.split_torch(TOP, locks, torch_build, *index_urls)
+    choices = ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS")
+    split_locks.split_poetry(TOP, locks, *(os.environ.get(n) or build.argument(n) for n in choices))
     run("uv", "venv", "--quiet", "--clear", "--python", "3.11", VENV)
     # A copy, since a build leaves files beside the sources, compiled against this torch perhaps.
     left = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")

@@ -1,8 +1,8 @@
 """Cut the project's locks: the torch family, what else torch needs, and what Poetry installs.
 
-Runs in the ``locks`` stage, before anything large is downloaded, and stops the build with one
-sentence where the locks are out of date or do not fit together. The host's ``scripts/lock.py``
-uses the same functions, so that both sides agree on what the family is.
+Runs in the stages ``torch-locks`` and ``locks``, before anything is installed from them, and stops
+the build with one sentence where the locks are out of date or do not fit together. The host's
+``scripts/lock.py`` uses the same functions, so that both sides agree on what the family is.
 
 The *torch family* is torch, torchvision and torchaudio, and of what they need, directly or deep
 down, the packages whose name says that they belong to a torch build (triton, CUDA, ROCm) and that
@@ -22,8 +22,6 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import tomlkit
 
 ROOTS = ("torch", "torchvision", "torchaudio")
 BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
@@ -375,6 +373,8 @@ def torch_needs(poetry_lock: dict) -> tuple[set[str], str]:
 
 def without(poetry_lock_text: str, names: set[str]) -> str:
     """Return the text of a poetry.lock with the packages of these names taken out."""
+    import tomlkit  # comes with Poetry, which the stage `torch-locks` does not have
+
     document = tomlkit.parse(poetry_lock_text)
     packages = document.get("package", [])
     for index in reversed(range(len(packages))):
@@ -411,22 +411,13 @@ def poetry_check(folder: Path) -> None:
         )
 
 
-def split(
-    project: Path,
-    out: Path,
-    build: str,
-    index_url: str = "",
-    torch_index_url: str = "",
-    groups: str = "main",
-    dev_groups: str = "",
-    extras: str = "",
+def split_torch(
+    project: Path, out: Path, build: str, index_url: str = "", torch_index_url: str = ""
 ) -> None:
-    """Check the locks in ``project`` and write their parts to ``out``.
+    """Check torch's lock in ``project`` and write to ``out`` what torch's stages install.
 
-    Writes, for Poetry, out/poetry with pyproject.toml, poetry.lock and the options of each
-    `poetry install`; out/torch.txt; out/torch-needs.txt; and out/extensions with two requirements
-    files, which may be empty.
-    Raises LockError, with nothing written that a later stage could mistake for a result.
+    Writes out/torch.txt; out/torch-needs.txt; and out/extensions with two requirements files. All
+    but the first may be empty. Raises LockError, with nothing written.
     """
     if "@" in urlsplit(torch_index_url).netloc:
         raise LockError(
@@ -442,44 +433,66 @@ def split(
         )
     poetry_lock = read_poetry_lock(project / "poetry.lock")
     pyproject = read_pyproject(project / "pyproject.toml")
-    poetry_lock_text, torch_lock = (project / "poetry.lock").read_text(), lock_file.read_text()
+    torch_lock = lock_file.read_text()
+    check_paths(poetry_lock)
+    check_addresses((project / "poetry.lock").read_text())
+    check_fit(build, torch_lock, poetry_lock)
+    _, takes, made = extensions(pyproject, poetry_lock)
+    _, needs_of_torch = torch_needs(poetry_lock)
 
+    (out / "extensions").mkdir(parents=True)
+    (out / "extensions" / "build.txt").write_text(takes)
+    (out / "extensions" / "extensions.txt").write_text(made)
+    (out / "torch-needs.txt").write_text(needs_of_torch)
+    (out / "torch.txt").write_text(with_index(torch_lock, index_url, torch_index_url, build))
+
+
+def split_poetry(
+    project: Path, out: Path, groups: str = "main", dev_groups: str = "", extras: str = ""
+) -> None:
+    """Check Poetry's lock in ``project`` and write to ``out`` what Poetry installs.
+
+    Writes out/poetry with pyproject.toml, poetry.lock and the options of each `poetry install`.
+    Raises LockError, with nothing written that a later stage could mistake for a result.
+    """
+    import tomlkit  # comes with Poetry, which the stage `torch-locks` does not have
+
+    poetry_lock = read_poetry_lock(project / "poetry.lock")
+    pyproject = read_pyproject(project / "pyproject.toml")
+    poetry_lock_text = (project / "poetry.lock").read_text()
     check_paths(poetry_lock)
     check_addresses((project / "pyproject.toml").read_text(), poetry_lock_text)
     found = options(pyproject, groups, dev_groups, extras)
-    compiled, takes, made = extensions(pyproject, poetry_lock)
 
     (out / "poetry" / PACKAGES).mkdir(parents=True)  # to mount it there
     (out / "poetry" / "pyproject.toml").write_text(tomlkit.dumps(for_poetry(pyproject)))
     (out / "poetry" / "poetry.lock").write_text(poetry_lock_text)
     poetry_check(out / "poetry")
-    check_fit(build, torch_lock, poetry_lock)
     for name, text in found.items():
         (out / "poetry" / name).write_text(text + "\n")
-    (out / "extensions").mkdir()
-    (out / "extensions" / "build.txt").write_text(takes)
-    (out / "extensions" / "extensions.txt").write_text(made)
-    beside, needs_of_torch = torch_needs(poetry_lock)
-    (out / "torch-needs.txt").write_text(needs_of_torch)
-    elsewhere = family(poetry_lock) | compiled | beside
+    elsewhere = family(poetry_lock) | extensions(pyproject, poetry_lock)[0]
+    elsewhere |= torch_needs(poetry_lock)[0]
     (out / "poetry" / "poetry.lock").write_text(without(poetry_lock_text, elsewhere))
-    (out / "torch.txt").write_text(with_index(torch_lock, index_url, torch_index_url, build))
 
 
 def main() -> None:
     """Run as a command; see --help."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("project", type=Path, help="folder with pyproject.toml, poetry.lock, locks")
-    parser.add_argument("out", type=Path, help="folder to write the parts to")
-    parser.add_argument("--build", required=True, help="the torch build, such as cu130 or cpu")
-    parser.add_argument("--index-url", default="", help="mirror of the default package index")
-    parser.add_argument("--torch-index-url", default="", help="mirror of PyTorch's index")
-    parser.add_argument("--groups", default="main", help="dependency groups of both images")
-    parser.add_argument("--dev-groups", default="", help="more groups of `dev`")
-    parser.add_argument("--extras", default="", help="extras of both images")
-    arguments = parser.parse_args()
+    parts = parser.add_subparsers(required=True)
+    torch, poetry = parts.add_parser("torch"), parts.add_parser("poetry")
+    for part, function in ((torch, split_torch), (poetry, split_poetry)):
+        part.set_defaults(function=function)
+        part.add_argument("project", type=Path, help="folder with pyproject.toml and the locks")
+        part.add_argument("out", type=Path, help="folder to write the parts to")
+    torch.add_argument("--build", required=True, help="the torch build, such as cu130 or cpu")
+    torch.add_argument("--index-url", default="", help="mirror of the default package index")
+    torch.add_argument("--torch-index-url", default="", help="mirror of PyTorch's index")
+    poetry.add_argument("--groups", default="main", help="dependency groups of both images")
+    poetry.add_argument("--dev-groups", default="", help="more groups of `dev`")
+    poetry.add_argument("--extras", default="", help="extras of both images")
+    arguments = vars(parser.parse_args())
     try:
-        split(**vars(arguments))
+        arguments.pop("function")(**arguments)
     except LockError as error:
         sys.exit(f"ERROR: {error}")
 

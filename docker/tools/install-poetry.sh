@@ -1,41 +1,20 @@
 #!/bin/sh
-# install-poetry.sh DIR : uv into /opt/uv, and Poetry into an environment of its own in POETRY_HOME.
+# install-poetry.sh LOCK : Poetry as LOCK has it into an environment of its own in POETRY_HOME.
 #
-# DIR holds the locks uv.txt and poetry.txt. Reads INDEX_URL, VIRTUAL_ENV, POETRY_HOME,
-# POETRY_INSTALLER and POETRY_INSTALLER_URL from the environment.
+# Reads VIRTUAL_ENV, POETRY_HOME, POETRY_INSTALLER and POETRY_INSTALLER_URL from the environment.
 set -eu
-locks=$1
-
-host=${INDEX_URL#*://}
-case ${host%%/*} in
-*@*)
-    echo >&2 "ERROR: INDEX_URL would stay readable in the image's history: take the password out" \
-        "and hand it in with --secret id=netrc,src=\$HOME/.netrc."
-    exit 1
-    ;;
-esac
-
-# The pip that Debian or Ubuntu pack for new environments runs straight from its wheel.
-for wheel in /usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /usr/share/python-wheels/pip-*.whl; do
-    if [ -e "$wheel" ]; then
-        break
-    fi
-done
-python3.11 -m venv --without-pip /opt/uv
-PYTHONPATH=$wheel python3.11 -m pip --python /opt/uv/bin/python install \
-    --no-cache-dir --require-hashes --requirement "$locks/uv.txt"
-cp "$wheel" /opt/uv/pip.whl  # for the stage `torch`
+lock=$1
 
 case $POETRY_INSTALLER in
 locked)
     python3.11 -m venv --without-pip "$POETRY_HOME/venv"
-    /opt/uv/bin/uv pip install --no-cache --python "$POETRY_HOME/venv" \
-        --require-hashes --requirement "$locks/poetry.txt"
+    uv pip install --no-cache --python "$POETRY_HOME/venv" \
+        --require-hashes --requirement "$lock"
     install -d "$POETRY_HOME/bin"
     ln -s ../venv/bin/poetry "$POETRY_HOME/bin/poetry"
     ;;
 official)
-    version=$(sed -n 's/^poetry==\([^ ;]*\).*/\1/p' "$locks/poetry.txt")
+    version=$(sed -n 's/^poetry==\([^ ;]*\).*/\1/p' "$lock")
     curl --fail --silent --show-error --location --output /tmp/installer.py "$POETRY_INSTALLER_URL" || {
         echo >&2 "ERROR: POETRY_INSTALLER_URL $POETRY_INSTALLER_URL does not answer;" \
             "leave out --build-arg POETRY_INSTALLER=official to install locks/poetry.txt."

@@ -23,7 +23,7 @@ def drop(poetry_lock, name):
 
 
 def test_a_build_without_a_lock(fork, docker_build):
-    result = docker_build(fork(), "--target=locks", "--build-arg=TORCH_BUILD=cu999")
+    result = docker_build(fork(), "--target=torch-locks", "--build-arg=TORCH_BUILD=cu999")
     assert result.code
     assert result.sentence == (
         "TORCH_BUILD=cu999 has no lock locks/torch.cu999.txt (there are: "
@@ -33,7 +33,7 @@ def test_a_build_without_a_lock(fork, docker_build):
 
 def test_a_lock_of_another_torch(edited, docker_build):
     folder = edited(f"locks/torch.{GPU}.txt", r"\ntorch===[\d.]+", r"\ntorch===0.1.0")
-    result = docker_build(folder, "--target=locks")
+    result = docker_build(folder, "--target=torch-locks")
     assert result.code
     assert re.fullmatch(
         rf"locks/torch.{GPU}.txt has torch 0.1.0 where poetry.lock has [\d.]+: "
@@ -59,10 +59,16 @@ def test_a_pyproject_that_poetry_refuses(edited, docker_build):
     assert "requires-python" in result.sentence
 
 
-@pytest.mark.parametrize("name", ["INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"])
-def test_a_password_in_a_mirrors_address(fork, docker_build, name):
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *[("APT_MIRROR", "base"), ("PPA_URL", "base")],
+        *[("INDEX_URL", "uv"), ("TORCH_INDEX_URL", "torch-locks")],
+    ],
+)
+def test_a_password_in_a_mirrors_address(fork, docker_build, name, target):
     result = docker_build(
-        fork(), "--target=locks", f"--build-arg={name}=https://me:secret@mirror.example/"
+        fork(), f"--target={target}", f"--build-arg={name}=https://me:secret@mirror.example/"
     )
     assert result.code
     assert "would stay readable in the image's history" in result.sentence

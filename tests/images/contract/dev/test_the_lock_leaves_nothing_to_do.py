@@ -12,8 +12,8 @@ def test_nothing_to_install(image, docker_run, seen):
     )
     groups, dev_groups, extras = map(image.build_arg, ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS"))
     command = (
-        f"/opt/poetry/venv/bin/python /mnt/locks/split_locks.py /mnt/here /tmp/locks "
-        f"--build {image.build} --groups={groups} --dev-groups={dev_groups} --extras={extras} && "
+        "/opt/poetry/venv/bin/python /mnt/locks/split_locks.py poetry /mnt/here /tmp/locks "
+        f"--groups={groups} --dev-groups={dev_groups} --extras={extras} && "
         "cp /tmp/locks/poetry/*.* /mnt/project && "
         "xargs poetry install --dry-run --no-root --no-ansi --directory /mnt/project "
         "< /mnt/project/install-dev.options"
