@@ -37,13 +37,30 @@ NO_INDEX = "# Its index is the default one."
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
 
 
-def default_build(poetry_lock: dict) -> str | None:
-    """Return the build that the default index carries, such as cu130, as poetry.lock shows it."""
-    for name, versions in split_locks.versions(poetry_lock).items():
+def default_build(versions: dict[str, set[str]]) -> str | None:
+    """Return the build that the default index carries, such as cu130, as what torch needs shows."""
+    for name, found in versions.items():
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
-            major, minor = next(iter(versions)).split(".")[:2]
+            major, minor = next(iter(found)).split(".")[:2]
             return f"cu{major}{minor}"
     return None
+
+
+def is_default(build: str, poetry_lock: dict) -> bool:
+    """Return whether the default index carries this build.
+
+    Poetry reads what a package needs from one of its wheels. Of torch 2.0 those differ, and where
+    it was one for another system, poetry.lock has no CUDA: then uv says what Linux's needs.
+    """
+    found = default_build(split_locks.versions(poetry_lock))
+    if not found and re.fullmatch(r"cu\d+", build):
+        try:
+            torch = f"torch==={roots(poetry_lock)['torch']}"
+            text = uv_compile([torch], [], "--python-platform", PLATFORMS["x86_64"])
+        except LockError:  # the default index has none: then it is not this one
+            return False
+        found = default_build({name: {v} for name, v in split_locks.pins(text).items()})
+    return build == found
 
 
 def roots(poetry_lock: dict) -> dict[str, str]:
@@ -83,7 +100,7 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
         local = wheel_versions(wheel_folder, wanted, build)
         requirements = [f"{name}==={local[name]}" for name in wanted]
         options += ["--find-links", str(wheel_folder.resolve())]
-    elif build == default_build(poetry_lock):
+    elif is_default(build, poetry_lock):
         family = set()  # poetry.lock has this very build: keep its choices
         requirements = [f"{name}==={version}" for name, version in wanted.items()]
     else:
@@ -230,11 +247,17 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path
         machine: {n: w for n, w in all_.items() if n not in with_poetry}
         for machine, all_ in found.items()
     }
-    for name in sorted(set().union(*family.values())):
-        if name not in ROOTS and not split_locks.BUILD_PACKAGE.fullmatch(name):
-            raise LockError(
-                f"torch for {build} needs {name}, which poetry.lock lacks: run `poetry add {name}`."
-            )
+    lacks = [
+        name
+        for name in sorted(set().union(*family.values()))
+        if name not in ROOTS and not split_locks.BUILD_PACKAGE.fullmatch(name)
+    ]
+    if lacks:
+        names = ", ".join(lacks)
+        raise LockError(
+            f"torch for {build} needs {names}, which poetry.lock lacks: run "
+            f"`make add NAME='{' '.join(lacks)}'`, then `make lock BUILD={build}`."
+        )
     official = split_locks.OFFICIAL.fullmatch(build) and family["x86_64"]["torch"][0].endswith(
         f"+{build}"
     )

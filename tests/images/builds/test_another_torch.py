@@ -18,6 +18,9 @@ LOCKS = "torch/test_the_image_is_the_locks.py"
 # torch and torchvision from the default index, which had CUDA 11.7 then, and a numpy of their time.
 OLD = {"torch": "2.0.1", "torchvision": "0.15.2"}
 OLD_NUMPY = '"numpy (>=1.26,<2.0)"'
+# What its triton and CUDA need. Poetry sees that where the first of torch's wheels that the index
+# names is one for Linux; where not, `make lock` says what to add.
+OLD_NEEDS = ("cmake", "lit", "setuptools", "wheel")
 OLD_BUILD = "cu117"
 
 
@@ -73,7 +76,8 @@ def test_an_old_torch_with_its_numpy_triton_and_cuda(fork, built, hold):
         text, count = re.subn(rf'"{name} \(==[^"]*"', f'"{name} (=={version})"', text)
         assert count == 1, f"pyproject.toml does not name {name}"
     text, count = re.subn(r'"numpy \([^"]*"', OLD_NUMPY, text)
-    pyproject.write_text(text if count else text.replace("\n]\n", f"\n    {OLD_NUMPY},\n]\n", 1))
+    more = [f'"{name}"' for name in OLD_NEEDS] + [OLD_NUMPY] * (not count)
+    pyproject.write_text(text.replace("\n]\n", f"\n    {', '.join(more)},\n]\n", 1))
     said = make(folder, "lock", f"BUILD={OLD_BUILD}")
     for build in build_script.builds():  # those that are there are not forgotten
         assert f"run `make lock BUILD={build}`" in said

@@ -33,7 +33,33 @@ def poetry_lock(**versions):
     ],
 )
 def test_the_default_indexs_build_shows_in_poetry_lock(packages, build):
-    assert lock.default_build(poetry_lock(torch="1.0", **packages)) == build
+    versions = split_locks.versions(poetry_lock(torch="1.0", **packages))
+    assert lock.default_build(versions) == build
+
+
+@pytest.mark.parametrize(("build", "carried"), [("cu117", True), ("cu118", False)])
+def test_where_poetry_lock_has_no_cuda_uv_says_what_the_default_index_carries(
+    monkeypatch, build, carried
+):
+    asked = []
+
+    def compiled(requirements, *_):
+        asked.append(requirements)
+        return "nvidia-cuda-runtime-cu11==11.7.99\ntorch==2.0.1\n"
+
+    monkeypatch.setattr(lock, "uv_compile", compiled)
+    assert lock.is_default(build, poetry_lock(torch="2.0.1")) == carried
+    assert asked == [["torch===2.0.1"]]
+    assert not lock.is_default("cpu", poetry_lock(torch="2.0.1"))
+    assert lock.is_default("cu130", poetry_lock(torch="2.13.0", nvidia_cuda_runtime="13.0.96"))
+    assert len(asked) == 1  # where nobody need be asked, nobody is
+
+
+def test_all_that_poetry_lock_lacks_is_named_at_once(monkeypatch):
+    wheels = {name: ("1.0", {DIGEST}) for name in ("torch", "triton", "cmake", "lit")}
+    monkeypatch.setattr(lock, "from_index", lambda *_: {"x86_64": wheels})
+    with pytest.raises(LockError, match=r"needs cmake, lit, .* `make add NAME='cmake lit'`"):
+        lock.torch_lock("cu117", poetry_lock(torch="1.0"), None, None)
 
 
 def test_rendered_lock_is_read_back():
