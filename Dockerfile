@@ -232,6 +232,9 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/extensions,target=/mnt/lock
 # ---- checked: do the trees fit? They come from different locks ----
 # Of torch this takes its metadata alone, in a layer that does not stand on torch's: a machine that
 # has all of it in a registry's cache need not download torch to look at it.
+# From scratch: of stages from one stage BuildKit writes the history of the later over that of the
+# earlier, which from base would be torch's. For that reason, too, torch comes after what else is
+# from base, and venv after torch-seen.
 FROM scratch AS torch-metadata
 
 COPY --from=torch-seen /metadata /metadata
