@@ -33,7 +33,7 @@ PYTHON = ">=3.11,<3.12"  # the images'
 # What of tests/images is about the images. The rest is about the scripts and about the tests, which
 # come as they were tested here.
 TESTS = re.compile(
-    r"(conftest|images|layers|options|report|wheelhouse)\.py|pytest\.ini|debian-13/.+"
+    r"(ahead|conftest|images|layers|options|report|wheelhouse)\.py|pytest\.ini|debian-13/.+"
     r"|contract/(?!.+/test_the_sample_).+\.py|unit/test_split_locks\.py"
 )
 NOT_SCRIPTS = {

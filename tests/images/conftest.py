@@ -24,6 +24,17 @@ import build as build_script
 import engine as engine_script
 import host as host_script
 import wheelhouse
+
+# Fixtures and hooks, which pytest finds here.
+from ahead import (  # noqa: F401
+    Turns,
+    ahead,
+    background,
+    built,
+    quiet,
+    real_images,
+    stub_images,
+)
 from images import (
     CANARY,
     CONFIG,
@@ -35,8 +46,6 @@ from images import (
     Project,
     Result,
 )
-
-# Hooks, which pytest finds here.
 from options import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 from report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 
@@ -141,11 +150,12 @@ def docker_build(
     Its further arguments are added to those that this machine needs, and may override them.
     Without a --tag among them the result is only cached. In the end what forks of the project left
     in the build cache is removed; what its own builds left is what the next `make run` needs.
+    `records` is for the caller to remove.
     """
     own: set[str] = set()
+    turns = Turns()  # or it could not be told whose a record is
 
-    def run(folder: Path, *arguments: str) -> Result:
-        before = build_script.cached(dict(os.environ))
+    def run(folder: Path, *arguments: str, records: set[str] = fork_cache) -> Result:
         command = ["docker", "buildx", "build", "--progress=plain", f"--label={LABEL}", *secrets]
         command += [f"--builder={build_script.builder(dict(os.environ))}"]
         command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
@@ -157,16 +167,18 @@ def docker_build(
             command += [f"--build-arg={name}={value}"] if value else []
         if not any(argument.startswith("--tag") for argument in arguments):
             command += ["--output=type=cacheonly"]
-        done = subprocess.run(
-            [*command, *arguments, str(folder)],
-            cwd=folder,
-            env={**os.environ, "BUILDX_GIT_LABELS": "full"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        made = own if folder == TOP else fork_cache
-        made |= build_script.cached(dict(os.environ)) - before
+        with turns.of("the project" if folder == TOP else "a fork"):
+            before = build_script.cached(dict(os.environ))
+            done = subprocess.run(
+                [*command, *arguments, str(folder)],
+                cwd=folder,
+                env={**os.environ, "BUILDX_GIT_LABELS": "full"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            made = own if folder == TOP else records
+            made |= build_script.cached(dict(os.environ)) - before
         return Result(done.returncode, done.stdout)
 
     yield run
@@ -305,7 +317,8 @@ def docker_run(engine: docker.DockerClient) -> Callable[..., subprocess.Complete
 def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
     """Return a function that holds tests of the contract against an image, in another pytest.
 
-    It returns {test: what it says}, "" for one that passed.
+    It returns {test: what it says}, "" for one that passed. A test is a path from the contract's
+    folder, with its parameter, if it has one, in brackets.
     """
     folder = tmp_path_factory.mktemp("hold")
     environment = {**os.environ, "LAYERS_CACHE": str(folder)}
@@ -316,7 +329,9 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
         options += [f"--project={image.project}", f"--junit-xml={junit}"]
         options += [f"--build-arg={argument}" for argument in image.build_args]
         options += [] if real else ["--stub"]
-        paths = [str(TOP / "tests" / "images" / "contract" / test) for test in tests]
+        paths = [
+            str(TOP / "tests/images/contract" / test.replace("[", "[given-")) for test in tests
+        ]
         done = subprocess.run(
             [
                 sys.executable,
@@ -342,9 +357,9 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
             failure = case.find("failure")
             lines = "" if failure is None else f"{failure.get('message')}\n{failure.text}"
             lines = [line for line in lines.splitlines() if line.startswith("E  ")]
-            # The test as a path from the contract's folder, and what it was called with.
             path = case.get("classname").partition(".contract.")[2].replace(".", "/")
-            found[f"{path}.py::{case.get('name')}"] = "\n".join(
+            name = case.get("name").replace("[given]", "").replace("[given-", "[")
+            found[f"{path}.py::{name}"] = "\n".join(
                 line.removeprefix("E ").strip() for line in lines
             )
         return found

@@ -9,7 +9,10 @@ Edit = Callable[[Path, str], None]  # of a folder's files, and which Dockerfile 
 
 @dataclass(frozen=True)
 class Mutation:
-    """What is broken, the test that must fail, and a part of what it must say then."""
+    """What is broken, the test that must fail, and a part of what it must say then.
+
+    Of a test with parameters any will do, unless one is named in brackets.
+    """
 
     broken: str
     noticed: str
@@ -17,6 +20,25 @@ class Mutation:
     edits: tuple[Edit, ...] = ()
     real: bool = False  # with the real torch for the CPU, not a stub
     after: str = ""  # what is done to the project, in its folder, once the image is built
+    apart: str = ""  # why it is in no image with the others; those of the same reason share one
+
+
+def together(mutations: list[Mutation], several: set[str]) -> list[list[Mutation]]:
+    """Divide mutations of one stage among few images, so that each shows in one.
+
+    A test fails for one reason at a time, so it is meant once in each image, unless it is one of
+    `several`, which name all that they find.
+    """
+    images: list[list[Mutation]] = []
+    for one in mutations:
+        for image in images:
+            alike = (one.real, one.apart) == (image[0].real, image[0].apart)
+            if alike and (one.noticed in several or one.noticed not in {m.noticed for m in image}):
+                image.append(one)
+                break
+        else:
+            images.append([one])
+    return images
 
 
 def replace(file: str, old: str, new: str = "") -> tuple[Edit, ...]:

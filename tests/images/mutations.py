@@ -1,7 +1,8 @@
 """Small edits that break an image, each with the test of the contract that must notice.
 
 An edit is what somebody might do to the Dockerfile, to one of its scripts or to the sample. Most
-are made in the last stage that shows the fault, so that the stages below come from the cache.
+are made in the last stage that shows the fault, so that the stages below come from the cache. An
+image has as many of them as do not hide each other; `--one-by-one` gives each an image of its own.
 """
 
 import importlib
@@ -23,6 +24,9 @@ ARTICLES_POETRY = at_end(
     "ENV POETRY_VIRTUALENVS_CREATE=false",
     "RUN ln -sf /opt/poetry/bin/poetry /usr/local/bin/poetry",
 )
+# Why mutations are in no image with the others of their stage.
+FROM_BASE = "almost all of it is built again"
+OTHER_TIMES = "other edits write files twice, and at other times"
 APT_MOUNTS = """--mount=type=cache,target=/var/cache/apt,sharing=locked \\
     --mount=type=cache,target=/var/lib/apt,sharing=locked \\
     --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \\
@@ -62,6 +66,7 @@ BASE = [
         f"{DEFAULT}test_as_the_containers_command",
         "cannot execute binary file",
         at_end("base", 'ENTRYPOINT ["bash"]'),
+        apart="nothing starts in it",
     ),
     Mutation(
         "no diversion: a python3 that apt brings later takes over",
@@ -74,6 +79,7 @@ BASE = [
         f"{DEFAULT}test_the_environment_comes_first",
         "PATH is /usr/local/sbin",
         replace("Dockerfile", "ENV PATH=$VIRTUAL_ENV/bin:$PATH \\\n    LANG", "ENV LANG"),
+        apart="the names mean the system's Python",
     ),
     Mutation(
         "a login shell forgets the venv",
@@ -107,6 +113,7 @@ DEV = [
         f"{POETRY}test_it_is_the_pinned_version",
         "Poetry (version 1.8.0)",
         at_end("dev", "RUN sed -i '/^exec/s/.*/echo \"Poetry (version 1.8.0)\"/' $(which poetry)"),
+        apart="it answers all that Poetry is asked with its version",
     ),
     Mutation(
         "Poetry's packages in the project's environment",
@@ -125,18 +132,21 @@ DEV = [
         f"{POETRY}test_it_installs_nothing_into_the_system",
         "['/usr/local/lib/python3.11/",
         ARTICLES_POETRY,
+        apart="Poetry is another program",
     ),
     Mutation(
         "Poetry means /app/.venv only while VIRTUAL_ENV says so",
         f"{POETRY}test_it_resolves_to_the_projects_environment",
         "deactivate",
         ARTICLES_POETRY,
+        apart="Poetry is another program",
     ),
     Mutation(
         "pyproject.toml is not the one that was locked",
         f"{POETRY}test_the_lock_is_up_to_date",
         "pyproject.toml changed significantly",
         at_end("dev", "RUN sed -i 's/^dependencies = \\[/&\"einops\",/' pyproject.toml"),
+        apart="Poetry stops before it installs",
     ),
     Mutation(
         "a package was put into the system's Python",
@@ -153,7 +163,7 @@ DEV = [
     Mutation(
         "a dependency is missing",
         f"{DONE}test_nothing_to_install",
-        "1 install",
+        "Installing tqdm",
         at_end("dev", f"RUN rm -r {SITE}/tqdm {SITE}/tqdm-*"),
     ),
     Mutation(
@@ -164,14 +174,14 @@ DEV = [
     ),
     Mutation(
         "Poetry is not told what to leave alone",
-        f"{HELD}test_poetry_leaves_it_alone",
+        f"{HELD}test_poetry_leaves_it_alone[poetry install]",
         "poetry install changed [",
         at_end("dev", "RUN rm -r /opt/poetry/venv/lib/python3.11/site-packages/hold_torch-*"),
     ),
     Mutation(
         "what Poetry leaves alone is not the family of poetry.lock",
-        f"{HELD}test_poetry_leaves_it_alone",
-        "poetry install changed [",
+        f"{HELD}test_poetry_takes_away_what_it_added",
+        "poetry remove einops changed [",
         replace(
             "docker/dev/torch_lock.py",
             'return split_locks.family({"package": packages}) | split_locks',
@@ -183,6 +193,7 @@ DEV = [
         f"{HELD}test_any_user_may_change_the_other_packages",
         "Permission denied",
         replace("docker/dev/hold-torch.sh", "chmod a+w", "true"),
+        apart="nothing can be changed in it",
     ),
     Mutation(
         "versions are not compared with the lock",
@@ -237,6 +248,7 @@ TORCH = [
         as_root(
             f"RUN echo 'import ctypes; ctypes.CDLL(\"libcuda.so.1\")' >> {SITE}/torch/__init__.py",
         ),
+        apart="nothing can import torch",
     ),
     Mutation(
         "a CUDA package is missing",
@@ -249,6 +261,7 @@ TORCH = [
         f"{LOCKS}test_installed_packages",
         "'pytest': 'installed ",
         replace("Dockerfile", "project/install.options", "project/install-dev.options"),
+        apart=FROM_BASE,
     ),
     Mutation(
         "a package that no lock names",
@@ -294,11 +307,12 @@ RUNTIME = [
         f"{FILES}test_packages_of_apt",
         "nothing needs ['make']",
         replace("docker/base/install-python.sh", "python3.11 tzdata", "python3.11 tzdata make"),
+        apart=FROM_BASE,
     ),
     Mutation(
         "a stray file outside /app",
         f"{FILES}test_files_of_the_system",
-        "nobody accounts for ['etc/notes']",
+        "'etc/notes'",
         as_root("RUN touch /etc/notes"),
     ),
     Mutation(
@@ -310,14 +324,15 @@ RUNTIME = [
     Mutation(
         "a file of a package is missing",
         f"{FILES}test_records",
-        "site-packages/torch/version.py",
-        as_root(f"RUN rm {SITE}/torch/version.py"),
+        "site-packages/torch/bin/torch_shm_manager",
+        as_root(f"RUN rm {SITE}/torch/bin/torch_shm_manager"),
     ),
     Mutation(
         "nothing is pruned",
         f"{FILES}test_what_nothing_loads",
         "nothing loads [",
         replace("docker/torch/install-torch.sh", "-delete\n    done", "-print\n    done"),
+        apart=FROM_BASE,
     ),
     Mutation(
         "more is pruned than the list has",
@@ -330,13 +345,13 @@ RUNTIME = [
     Mutation(
         "a file in the environment that no package has",
         f"{FILES}test_files_of_the_environment",
-        "in no RECORD: ['app/.venv/lib/python3.11/site-packages/stray.py']",
+        "site-packages/stray.py'",
         as_root(f"RUN touch {SITE}/stray.py"),
     ),
     Mutation(
         "a stray file beside the code",
         f"{FILES}test_files_of_the_code",
-        "not as in src: ['app/src/notes']",
+        "'app/src/notes'",
         as_root("RUN touch /app/src/notes"),
     ),
     Mutation(
@@ -344,12 +359,14 @@ RUNTIME = [
         f"{FILES}test_nothing_is_written_twice",
         "files are in more than one layer",
         as_root(f"RUN chown -R 1000 {SITE}/torch"),
+        apart="other edits write files twice",
     ),
     Mutation(
         "a leftover is deleted in a later layer",
         f"{FILES}test_nothing_is_written_twice",
         "var/leftover (deleted)",
         as_root("RUN touch /var/leftover", "RUN rm /var/leftover"),
+        apart=OTHER_TIMES,
     ),
     Mutation(
         "a package in two layers",
@@ -362,18 +379,21 @@ RUNTIME = [
         f"{LOCKS}test_installed_packages",
         "'matplotlib': 'installed None",
         replace("Dockerfile", "COPY --link --from=checked /layers/1 /\n"),
+        apart="packages are missing that other edits are of",
     ),
     Mutation(
         "what torch needs is forgotten",
         f"{LOCKS}test_installed_packages",
         "'networkx': 'installed None",
         replace("Dockerfile", "COPY --link --from=torch-needs /layer /\n"),
+        apart="packages are missing that other edits are of",
     ),
     Mutation(
         "packages are divided among layers by kind of file",
         f"{FILES}test_a_package_is_in_one_layer",
         "in several layers: {'",
         replace("docker/deps/split_layers.py", 'owner.get(path, "")', "path.suffix"),
+        apart=FROM_BASE,
     ),
     Mutation(
         "bytecode that goes by times",
@@ -397,7 +417,8 @@ RUNTIME = [
         "files carry the time of the build",
         f"{FILES}test_times",
         "different times",
-        as_root(f"RUN touch --date=@1500000000 {SITE}/torch/*.py"),
+        as_root(f"RUN touch --date=@1500000000 {SITE}/torch/version.py"),
+        apart=OTHER_TIMES,
     ),
     Mutation(
         "apt's lists stay, since its cache mounts are gone",
@@ -408,6 +429,7 @@ RUNTIME = [
             f"{APT_MOUNTS}--mount=type=bind,source=docker/base,",
             "--mount=type=bind,source=docker/base,",
         ),
+        apart=FROM_BASE,
     ),
     Mutation(
         "pip stays",
@@ -483,18 +505,21 @@ RUNTIME = [
         f"{SLIM}test_none_of",
         "a file of secrets: ['app/src/.netrc']",
         replace(".dockerignore", "**/.netrc\n"),
+        apart="another edit brings .env too",
     ),
     Mutation(
         "the whole repository is copied, .git and all",
         f"{SLIM}test_none_of",
         "the repository's history: ['app/.git/",
         replace(".dockerignore", "\n*\n", "\n") + at_end("runtime", "COPY . /app"),
+        apart="it brings secrets too",
     ),
     Mutation(
         "no USER",
         f"{RIGHTS}test_the_user_is_not_root",
         "the user is ''",
         replace("Dockerfile", "USER 10001:10001\n"),
+        apart="edits for root to run bring a USER of their own",
     ),
     Mutation(
         "the user owns the code",
@@ -531,12 +556,14 @@ RUNTIME = [
         f"{RUNS}test_any_command_runs_as_given",
         "cannot execute binary file",
         at_end("runtime", 'ENTRYPOINT ["/bin/bash"]'),
+        apart="nothing starts in it",
     ),
     Mutation(
         "a wrapper swallows the exit code",
         f"{RUNS}test_exit_codes_come_through",
         "assert 0 == 7",
         at_end("runtime", 'ENTRYPOINT ["sh", "-c", "\\"$@\\"; true", "sh"]'),
+        apart="whatever fails seems to succeed",
     ),
     Mutation(
         "output waits in a buffer",
@@ -553,13 +580,13 @@ RUNTIME = [
     Mutation(
         "the CA bundle is copied into a layer",
         f"{SECRETS}test_no_canary",
-        "a secret is in ['/etc/trusted.crt']",
+        "'/etc/trusted.crt'",
         as_root("RUN --mount=type=secret,id=ca cp /run/secrets/ca /etc/trusted.crt"),
     ),
     Mutation(
         "a netrc is copied, and deleted in the next layer",
         f"{SECRETS}test_no_canary",
-        "a secret is in ['/root/netrc']",
+        "'/root/netrc'",
         as_root(
             "RUN --mount=type=secret,id=netrc cp /run/secrets/netrc /root/netrc",
             "RUN rm /root/netrc",
@@ -568,13 +595,13 @@ RUNTIME = [
     Mutation(
         "the environment of the build is kept in a variable",
         f"{SECRETS}test_no_canary",
-        "a secret is in [\"the image's ",
+        "the image's blobs/",
         at_end("runtime", "ARG NO_PROXY", "ENV PROXIES=$NO_PROXY"),
     ),
     Mutation(
         "the project's .env gets in",
         f"{SECRETS}test_no_canary",
-        "a secret is in ['/app/src/.env']",
+        "'/app/src/.env'",
         replace(".dockerignore", "**/.env*\n"),
     ),
     Mutation(
@@ -588,6 +615,7 @@ RUNTIME = [
         f"{LABELS}test_history",
         "says the history",
         replace("Dockerfile", "FROM scratch AS torch-metadata", "FROM base AS torch-metadata"),
+        apart=FROM_BASE,
     ),
     Mutation(
         "the base image's name shines through",
@@ -635,6 +663,8 @@ TORCHVISION = [
 if "\ntorchvision==" in LOCK:
     TORCH += TORCHVISION
 
+# Tests that name all that they find, so that several mutations in one image each show.
+SEVERAL = {f"{SLIM}test_none_of", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
 STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
 
 # Those of the sample are in a file of their own, to go when the sample goes.

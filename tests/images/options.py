@@ -21,6 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--build-arg", action="append", default=[], help="NAME=VALUE that it was built with"
     )
     group.addoption("--stub", action="store_true", help="its torch is a stub, which cannot compute")
+    group = parser.getgroup("images broken on purpose (tests/images/mutations.py)")
+    group.addoption("--one-by-one", action="store_true", help="each in an image of its own")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,7 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not any(item.get_closest_marker(name) for name in ORDER):
             item.add_marker("unit" if HERE / "unit" in item.path.parents else "build")
     items.sort(
-        key=lambda item: next(
-            (i for i, name in enumerate(ORDER) if item.get_closest_marker(name)), len(ORDER)
+        key=lambda item: (
+            next((i for i, name in enumerate(ORDER) if item.get_closest_marker(name)), len(ORDER)),
+            "quiet"
+            in getattr(item, "fixturenames", ()),  # which wait for what is in the background
         )
     )

@@ -5,6 +5,7 @@ from edits import Mutation, at_end, replace
 IN_DEV = "dev/test_the_sample_in_dev.py::"
 RUNS = "runtime/test_it_runs_where_users_run_it.py::"
 SAMPLE = "runtime/test_the_sample_trains.py::"
+TRAINING = "only with a whole torch does the sample get as far as that"
 
 DEV = [
     Mutation(
@@ -36,6 +37,7 @@ RUNTIME = [
         ">= 96",
         replace("src/torchcrate/train.py", "lr=2e-3", "lr=0.0"),
         real=True,
+        apart=TRAINING,
     ),
     Mutation(
         "signals are ignored",
@@ -43,6 +45,7 @@ RUNTIME = [
         "it took 2",  # 20 seconds and the engine's own
         replace("src/torchcrate/train.py", "received.append(number)", "pass"),
         real=True,
+        apart=TRAINING,
     ),
     Mutation(
         "the doctor always fails",
@@ -50,6 +53,7 @@ RUNTIME = [
         "(1, []) == (0, [])",
         replace("src/torchcrate/doctor.py", "return bool(problems)", "return 1"),
         real=True,
+        apart=TRAINING,
     ),
     Mutation(
         "shared memory is not looked at",
@@ -57,6 +61,7 @@ RUNTIME = [
         "unable to allocate shared memory",
         replace("src/torchcrate/data.py", "if needed > free:", "if False:"),
         real=True,
+        apart=TRAINING,
     ),
 ]
 

@@ -17,10 +17,12 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+import tomlkit
 
 import build as build_script
 import wheelhouse
 from images import CANARY, REPOSITORY, Image
+from split_locks import EXTENSIONS, EXTENSIONS_BUILD
 
 USER, PASSWORD = "me", f"{CANARY}-index"
 AS_ME = ("git", "-c", "user.name=me", "-c", "user.email=me@example.com")
@@ -177,18 +179,20 @@ def project(fork, private, make, tmp_path_factory):
         {"pyproject.toml": COMPILED, "setup.py": COMPILED_SETUP, "compiled/__init__.py": ""},
     )
     pyproject = folder / "pyproject.toml"
-    pyproject.write_text(
-        f"{pyproject.read_text()}\n"
-        f'[[tool.poetry.source]]\nname = "private"\nurl = "{url}/simple/"\npriority = "explicit"\n'
-    )
+    document = tomlkit.parse(pyproject.read_text())
+    source = {"name": "private", "url": f"{url}/simple/", "priority": "explicit"}
+    document["tool"]["poetry"].setdefault("source", tomlkit.aot()).append(source)
+    # What is the same for each group is left to one `make add` below: each resolves anew.
+    document["dependency-groups"] |= {
+        GROUP: ["itsdangerous"],
+        EXTENSIONS_BUILD: ["setuptools"],
+    }
+    pyproject.write_text(tomlkit.dumps(document))
     for names in (
-        "lightning nvidia-ml-py crcmod ./packages/mine",
+        f"lightning nvidia-ml-py crcmod ./packages/mine git+{url}/secret_git.git",
         "--source private secret-index",
-        f"git+{url}/secret_git.git",
         f"--optional {EXTRA} soundfile",
-        f"--group {GROUP} itsdangerous",
-        "--group torch-extensions ./packages/compiled",
-        "--group torch-extensions-build setuptools",
+        f"--group {EXTENSIONS} ./packages/compiled",
     ):
         make(folder, "add", f"NAME={names}")
     return folder, {build: wheels / build for build in builds}

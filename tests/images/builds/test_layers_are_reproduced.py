@@ -2,17 +2,13 @@
 
 import subprocess
 
-import pytest
-
 from edits import replace
-
-pytestmark = pytest.mark.stub
 
 # The first of `runtime`'s own lines, right below the layer of the code.
 BEFORE = "# Caches of torch, triton"
 
 
-def test_only_what_is_broken_differs(fork, stub_projects):
+def test_only_what_is_broken_differs(fork, stub_projects, quiet):
     """The base, torch, the dependencies and apt's layer come out the same bit for bit."""
     folder, gpu = fork(), stub_projects["gpu"]
     for name in ("locks", "poetry.lock"):  # of the stubs

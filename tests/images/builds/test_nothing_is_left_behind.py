@@ -16,7 +16,7 @@ CONTRACT = TOP / "tests" / "images" / "contract"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_stopping_the_tests(docker_build, engine, number, tmp_path):
+def test_stopping_the_tests(docker_build, engine, quiet, number, tmp_path):
     """A session that is stopped while its containers run removes them, its images and its cache."""
     done = docker_build(TOP, "--target=deps")  # what is the project's own may stay
     assert done.code == 0, done.output

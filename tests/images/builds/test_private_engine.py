@@ -15,7 +15,7 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
-def folder(engine):
+def folder(engine, quiet):
     folder = engine_script.folder()
     if os.environ.get("DOCKER_HOST") != f"unix://{folder}/docker.sock":
         pytest.skip("this machine has a Docker Engine of its own, so there is no private one")

@@ -24,8 +24,9 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def top(engine):
+def top(engine, background):
     """Return a folder for engines and a registry, while the private engine is stopped."""
+    background.wait()
     private = engine_script.folder()
     if os.environ.get("DOCKER_HOST") != f"unix://{private}/docker.sock":
         pytest.skip("this machine has a Docker Engine of its own; its two would be in the way")

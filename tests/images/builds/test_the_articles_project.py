@@ -52,6 +52,6 @@ def test_adopt_build_and_contract(docker_build, hold, engine, tmp_path):
     )
     assert done.code == 0, done.output
     found = hold(image, False, "base", "torch", "runtime")
-    assert "torch/test_torch_is_the_build.py::test_cuda[given]" in found
+    assert "torch/test_torch_is_the_build.py::test_cuda" in found
     assert set(found.values()) == {""}, found
     engine.images.remove(image.tag, force=True)

@@ -14,8 +14,6 @@ import shutil
 import subprocess
 from collections import namedtuple
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -27,7 +25,7 @@ import build as build_script
 import layers
 import split_locks
 import wheelhouse
-from images import CANARY, LABEL, REPOSITORY, TOP, WITHOUT_GPU, Image, Project, Result
+from images import CANARY, LABEL, WITHOUT_GPU, Image
 
 HERE = Path(__file__).resolve().parent
 # The stages that keep the promises of each folder.
@@ -90,61 +88,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def built(
-    request: pytest.FixtureRequest,
-    docker_build: Callable[..., Result],
-    stub_projects: dict[str, Project],
-) -> Callable[[str, str], Image]:
-    """Return a function that builds an image of a kind and stage."""
-
-    def build(kind: str, stage: str) -> Image:
-        if kind == "gpu" or stage == "base":
-            project = Project(TOP, build_script.default_gpu_build())
-        if kind == "gpu":
-            build_script.check_disk(dict(os.environ), "gpu", "none")
-        elif kind == "cpu":
-            project = request.getfixturevalue("cpu_project")
-        elif stage != "base":
-            project = stub_projects[kind.removeprefix("stub-")]
-        if kind == "debian-13":
-            other = request.getfixturevalue("base_with_another_python")
-            more = (*project.arguments, f"--build-arg=BASE_IMAGE={other}")
-            project = replace(project, arguments=more)
-        image = Image(f"{REPOSITORY}:{kind}-{stage}", stage, project.build, project.folder)
-        done = docker_build(
-            project.folder,
-            *(f"--file={project.dockerfile}", f"--target={stage}", f"--tag={image.tag}"),
-            f"--build-arg=VERSION={build_script.version()}",
-            *project.arguments,
-        )
-        assert done.code == 0, done.output
-        return image
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def stub_images(
-    request: pytest.FixtureRequest,
-    built: Callable[[str, str], Image],
-    docker_build: Callable[..., Result],
-) -> Iterator[dict[tuple[str, str], Future[Image]]]:
-    """Build the stub images that the chosen tests want, one after the other, while tests run."""
-    wanted = {
-        item.callspec.params["image"]: None
-        for item in request.session.items
-        if "image" in item.fixturenames and item.get_closest_marker("stub")
-    }
-    with ThreadPoolExecutor(max_workers=1) as background:
-        base = ("stub-gpu", "base")
-        jobs = {base: background.submit(built, *base)}
-        # What stubs have in common with the real images is then in the cache as the project's own.
-        background.submit(docker_build, TOP, "--target=deps")
-        yield jobs | {key: background.submit(built, *key) for key in wanted if key != base}
-        background.shutdown(cancel_futures=True)  # after Ctrl-C
-
-
-@pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, engine: docker.DockerClient) -> Iterator[Image]:
     """Return the image that a test asserts something of; each is built once."""
     kind, stage = request.param
@@ -153,10 +96,8 @@ def image(request: pytest.FixtureRequest, engine: docker.DockerClient) -> Iterat
         project, arguments = option("--project").absolute(), tuple(option("--build-arg"))
         yield Image(option("--image"), stage, option("--build"), project, arguments)
         return
-    if kind.startswith("stub"):
-        image_ = request.getfixturevalue("stub_images")[kind, stage].result()
-    else:
-        image_ = request.getfixturevalue("built")(kind, stage)
+    images = "stub_images" if kind.startswith("stub") else "real_images"
+    image_ = request.getfixturevalue(images)[kind, stage].result()
     yield image_
     engine.images.remove(image_.tag, force=True)
 

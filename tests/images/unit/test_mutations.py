@@ -3,6 +3,7 @@
 import ast
 
 import mutations
+from edits import Mutation, together
 
 CONTRACT = mutations.TOP / "tests" / "images" / "contract"
 TABLE = [mutation for found in mutations.STAGES.values() for mutation in found]
@@ -19,7 +20,7 @@ def test_every_test_of_the_contract_is_named():
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
-    named = {mutation.noticed for mutation in TABLE}
+    named = {mutation.noticed.partition("[")[0] for mutation in TABLE}
     optional = {mutation.noticed for mutation in mutations.TORCHVISION}
     assert tests - named - UNNAMED <= optional
     assert named <= tests
@@ -30,3 +31,32 @@ def test_everything_forbidden_in_runtime_is_named():
     (forbidden,) = (node.value for node in ast.parse(text).body if isinstance(node, ast.Assign))
     said = " ".join(mutation.says for mutation in TABLE)
     assert [what for what in ast.literal_eval(forbidden) if f"{what}: [" not in said] == []
+
+
+def test_mutations_share_an_image_unless_one_would_hide_another():
+    """By test, by what torch they need, and by what keeps them apart."""
+
+    def mutation(broken, noticed, **more):
+        return Mutation(broken, noticed, "", **more)
+
+    table = [
+        mutation("a", "test_one"),
+        mutation("b", "test_two"),
+        mutation("c", "test_one"),
+        mutation("d", "test_one", real=True),
+        mutation("e", "test_lists"),
+        mutation("f", "test_lists"),
+        mutation("g", "test_three", apart="it stops"),
+        mutation("h", "test_four", apart="it stops"),
+        mutation("i", "test_four", apart="it is slow"),
+    ]
+    images = together(table, {"test_lists"})
+    assert ["".join(m.broken for m in image) for image in images] == ["abef", "c", "d", "gh", "i"]
+
+
+def test_every_mutation_is_in_one_image():
+    for found in mutations.STAGES.values():
+        images = together(found, mutations.SEVERAL)
+        assert sorted(m.broken for image in images for m in image) == sorted(
+            m.broken for m in found
+        )
