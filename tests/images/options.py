@@ -6,8 +6,9 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 
-# What takes seconds comes first. The last one but one stops and kills the private engine.
-ORDER = ("unit", "stub", "template", "build", "mutation", "engine", "real")
+# What takes seconds comes first. From the first of `build` on, broken images are built, which those
+# of `mutation` are about. The last one but one stops and kills the private engine.
+ORDER = ("unit", "stub", "build", "template", "mutation", "engine", "real")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -189,7 +189,7 @@ def project(fork, private, make, tmp_path_factory):
     }
     pyproject.write_text(tomlkit.dumps(document))
     for names in (
-        f"lightning nvidia-ml-py crcmod ./packages/mine git+{url}/secret_git.git",
+        f"torchmetrics nvidia-ml-py crcmod ./packages/mine git+{url}/secret_git.git",
         "--source private secret-index",
         f"--optional {EXTRA} soundfile",
         f"--group {EXTENSIONS} ./packages/compiled",
@@ -244,7 +244,7 @@ def test_each_kind_of_dependency(built, docker_run, hold, kind):
     assert found["torch"].endswith(f"+{image.build}")
     assert found["against"] == found["torch"]
     assert found["versions"]["mine"] == "1.5"
-    assert "lightning" in found["there"]  # to import it takes more than a stub of torch
+    assert "torchmetrics" in found["there"]  # to import it takes more than a stub of torch
     assert found["versions"]["numpy"] < "2.4"
     optional = {name for _, names in KINDS.values() for name in names}
     assert optional & set(found["there"]) == more
@@ -266,7 +266,7 @@ def test_a_local_environment_has_them_too(project, make):
     found = json.loads(run(f"{folder}/.venv/bin/python", "-c", PROBE, cwd=folder))
     assert found["torch"].endswith("+cpu")
     assert found["against"] == found["torch"]
-    assert {"lightning", "pytest", *KINDS["cpu"][1]} <= set(found["there"])
+    assert {"torchmetrics", "pytest", *KINDS["cpu"][1]} <= set(found["there"])
     assert not [name for name in found["there"] if name.startswith("nvidia-cu")]
     package = next((folder / "src").glob("*/__init__.py")).parent.name
     code = f"import importlib.util as u; print(u.find_spec({package!r}).origin)"
@@ -281,9 +281,9 @@ def test_path_dependencies_hold_on_any_machine(project):
 
 def test_remove_and_lock_again(project, built, docker_run, make):
     folder, wheels = project
-    make(folder, "remove", "NAME=lightning crcmod")
+    make(folder, "remove", "NAME=torchmetrics crcmod")
     make(folder, "lock", "BUILD=cpu", f"WHEELS={wheels['cpu']}")
     image = built("cpu")
     there = docker_run(image, "python", "-c", NAMES).stdout.split()
-    assert not {"lightning", "crcmod", "torchmetrics"} & set(there)
+    assert not {"torchmetrics", "crcmod", "lightning-utilities"} & set(there)
     assert {"mine", "nvidia-ml-py", "torch"} <= set(there)
