@@ -129,10 +129,16 @@ def builder(environment: engine.Environment) -> str:
 
 
 def cached(environment: engine.Environment) -> set[str]:
-    """Return the records in the engine's build cache."""
+    """Return the records in the engine's build cache.
+
+    Ends the program where docker does not say: who compares would take all for new, and delete it.
+    """
     command = ["docker", "buildx", "du", f"--builder={builder(environment)}", "--verbose"]
-    listed = engine.quiet(command, environment) or ""
-    return set(re.findall(r"^ID:\s+(\S+)", listed, re.MULTILINE))
+    for _ in range(2):  # a Ctrl-C ends docker, too, whose caller has yet to tidy up
+        listed = engine.quiet(command, environment)
+        if listed is not None:
+            return set(re.findall(r"^ID:\s+(\S+)", listed, re.MULTILINE))
+    fail("the engine does not list its build cache: see what `docker buildx du` says.")
 
 
 def uncache(environment: engine.Environment, records: set[str]) -> None:

@@ -106,7 +106,7 @@ def built(
             other = request.getfixturevalue("base_with_another_python")
             more = (*project.arguments, f"--build-arg=BASE_IMAGE={other}")
             project = replace(project, arguments=more)
-        return build_image(docker_build, project, stage, f"{kind}-{stage}")
+        return build_image(docker_build, project, stage, f"contract-{kind}-{stage}")
 
     return build
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -177,6 +178,8 @@ def docker_build(
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+            if done.returncode:  # what the engine was at it may still end
+                time.sleep(1)
             made = own if folder == TOP else records
             made |= build_script.cached(dict(os.environ)) - before
         return Result(done.returncode, done.stdout)

@@ -164,7 +164,7 @@ DEV = [
         "a dependency is missing",
         f"{DONE}test_nothing_to_install",
         "Installing tqdm",
-        at_end("dev", f"RUN rm -r {SITE}/tqdm {SITE}/tqdm-*"),
+        at_end("dev", f"RUN rm -r {SITE}/tqdm {SITE}/tqdm-* /app/.venv/bin/tqdm"),
     ),
     Mutation(
         "the dev group is missing",

@@ -8,7 +8,7 @@ import pytest
 @pytest.mark.real
 def test_the_samples_tests_pass(image, docker_run, seen):
     """`python -m pytest tests` passes in the container, with nothing skipped."""
-    done = docker_run(image, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    done = docker_run(image, "python", "-m", "pytest", "-qx", "-p", "no:cacheprovider", "tests")
     assert done.returncode == 0, done.stdout
     assert "skipped" not in done.stdout
     seen(re.search(r"\d+ passed", done.stdout).group())
