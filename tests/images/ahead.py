@@ -17,25 +17,23 @@ from images import REPOSITORY, TOP, Image, Project, Result
 
 
 class Turns:
-    """Work of several kinds, of which only one goes on at a time, in as many threads as like."""
+    """Work that goes on in several threads at a time, and some that does so only alone."""
 
     def __init__(self) -> None:
         """Begin with nothing going on."""
-        self.changed, self.kind, self.count = threading.Condition(), None, 0
+        self.changed, self.count = threading.Condition(), 0  # -1: one alone
 
     @contextmanager
-    def of(self, kind: str) -> Iterator[None]:
-        """Wait until nothing of another kind goes on, and keep it from beginning."""
+    def turn(self, alone: bool) -> Iterator[None]:
+        """Wait until nothing goes on that this may not go on with, and keep it from beginning."""
         with self.changed:
-            self.changed.wait_for(lambda: self.kind in (None, kind))
-            self.kind, self.count = kind, self.count + 1
+            self.changed.wait_for(lambda: not self.count if alone else self.count >= 0)
+            self.count += -1 if alone else 1
         try:
             yield
         finally:
             with self.changed:
-                self.count -= 1
-                if not self.count:
-                    self.kind = None
+                self.count -= -1 if alone else 1
                 self.changed.notify_all()
 
 

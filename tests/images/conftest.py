@@ -69,7 +69,7 @@ def engine() -> Iterator[docker.DockerClient]:
         os.environ.update(engine_script.connect())
     except SystemExit as error:
         pytest.exit(str(error), returncode=1)
-    client = docker.from_env(timeout=300)
+    client = docker.from_env(timeout=900)
     before = signal.signal(signal.SIGTERM, interrupt)
     yield client
     # One that ends just now, or is gone already, must not keep the others.
@@ -154,7 +154,8 @@ def docker_build(
     `records` is for the caller to remove.
     """
     own: set[str] = set()
-    turns = Turns()  # or it could not be told whose a record is
+    # Or it could not be told whose a record is; and of one folder, builds at once leave more.
+    turns = Turns()
 
     def run(folder: Path, *arguments: str, records: set[str] = fork_cache) -> Result:
         command = ["docker", "buildx", "build", "--progress=plain", f"--label={LABEL}", *secrets]
@@ -168,7 +169,7 @@ def docker_build(
             command += [f"--build-arg={name}={value}"] if value else []
         if not any(argument.startswith("--tag") for argument in arguments):
             command += ["--output=type=cacheonly"]
-        with turns.of("the project" if folder == TOP else "a fork"):
+        with turns.turn(alone=folder == TOP):
             before = build_script.cached(dict(os.environ))
             done = subprocess.run(
                 [*command, *arguments, str(folder)],
@@ -310,7 +311,7 @@ def docker_run(engine: docker.DockerClient) -> Callable[..., subprocess.Complete
             ["docker", "run", "--rm", *options, image.tag, *command],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,  # to end at all, on a machine however busy
         )
 
     return run

@@ -37,11 +37,18 @@ def broken_ones(request: pytest.FixtureRequest) -> dict[str, list[Mutation]]:
 
 
 @pytest.fixture(scope="session")
+def broken_cache() -> set[str]:
+    """Return the records that they leave in the build cache: gigabytes, all in all."""
+    return set()
+
+
+@pytest.fixture(scope="session")
 def broken(
     request: pytest.FixtureRequest,
     background: Background,
     docker_build: Callable[..., Result],
     fork_cache: set[str],
+    broken_cache: set[str],
     hold: Callable[..., dict[str, str]],
     engine: docker.DockerClient,
     tmp_path_factory: pytest.TempPathFactory,
@@ -56,14 +63,14 @@ def broken(
     projects = {False: request.getfixturevalue("stub_projects")["gpu"]}
     if any(image[0].real for _, image in images):
         projects[True] = request.getfixturevalue("cpu_project")
-    parent, made = tmp_path_factory.mktemp("broken"), set()
+    parent = tmp_path_factory.mktemp("broken")
 
     def run(number: int, stage: str, image: list[Mutation]) -> dict[str, str]:
         project = replace(projects[image[0].real], folder=parent / str(number))
         shutil.copytree(projects[image[0].real].folder, project.folder, symlinks=True)
         for edit in (edit for mutation in image for edit in mutation.edits):
             edit(project.folder, project.dockerfile)
-        spoilt = build_image(docker_build, project, stage, f"broken-{number}", records=made)
+        spoilt = build_image(docker_build, project, stage, f"broken-{number}", records=broken_cache)
         for command in filter(None, (mutation.after for mutation in image)):
             subprocess.run(command, shell=True, cwd=project.folder, check=True)
         tests = dict.fromkeys(mutation.noticed for mutation in image)
@@ -77,4 +84,4 @@ def broken(
         futures |= {(stage, mutation.broken): future for mutation in image}
     yield futures
     background.end()
-    build_script.uncache(dict(os.environ), made - fork_cache)
+    build_script.uncache(dict(os.environ), broken_cache - fork_cache)

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 
 import pytest
+import tomlkit
 
 from images import REPOSITORY, Image
+from split_locks import EXTENSIONS, EXTENSIONS_BUILD
 
 pytestmark = pytest.mark.real
 
@@ -89,48 +91,44 @@ def project(cpu_project, tmp_path_factory):
         file = folder / "packages" / "operator-of-mine" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
+    pyproject = folder / "pyproject.toml"
+    document = tomlkit.parse(pyproject.read_text())
+    # As `make add` would write it, which resolves all anew each time.
+    document["dependency-groups"][EXTENSIONS_BUILD] = ["setuptools==84.2.1", "ninja==1.13.2"]
+    pyproject.write_text(tomlkit.dumps(document))
     for names in (
         "lightning==2.6.6 opencv-python==5.0.0.93 nvidia-ml-py==13.615.71",
-        "--group torch-extensions ./packages/operator-of-mine",
-        "--group torch-extensions-build setuptools==84.2.1 ninja==1.13.2",
+        f"--group {EXTENSIONS} ./packages/operator-of-mine",
     ):
         command = ["make", "add", f"NAME={names}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+    packages = folder / "docker" / "runtime" / "packages.txt"
+    packages.write_text(packages.read_text() + LIBRARIES)
     return dataclasses.replace(cpu_project, folder=folder)
 
 
-@pytest.fixture(scope="module")
-def build(project, docker_build, engine):
-    """Return a function that builds the project's image."""
+@pytest.fixture
+def built(project, docker_build, engine):
+    """Return the project's image."""
     image = Image(f"{REPOSITORY}:real-dependencies", "runtime", "cpu", project.folder)
-
-    def run():
-        arguments = ("--file=Dockerfile.cpu", f"--tag={image.tag}", *project.arguments)
-        done = docker_build(project.folder, *arguments)
-        assert done.code == 0, done.output
-        return image
-
-    yield run
+    arguments = ("--file=Dockerfile.cpu", f"--tag={image.tag}", *project.arguments)
+    done = docker_build(project.folder, *arguments)
+    assert done.code == 0, done.output
+    yield image
     engine.images.remove(image.tag, force=True)
 
 
-def test_they_work_with_the_torch_that_was_meant(project, build, docker_run, hold):
-    image = build()
-    done = docker_run(image, "python", "-c", SEES)
-    assert "cannot open shared object file" in done.stderr
-    packages = project.folder / "docker" / "runtime" / "packages.txt"
-    packages.write_text(packages.read_text() + LIBRARIES)
-    image = build()
+def test_they_work_with_the_torch_that_was_meant(built, docker_run, hold):
     for code, seen in (
         (SEES, "(8, 8) torch.Size([8, 8, 3])"),
         (OPERATES, "[0, 2, 4]"),
         (TRAINS, "3.0"),
     ):
-        done = docker_run(image, "python", "-c", code)
+        done = docker_run(built, "python", "-c", code)
         assert done.stdout.strip().endswith(seen), done.stdout + done.stderr
     build_, locks = "torch/test_torch_is_the_build.py::", "torch/test_the_image_is_the_locks.py"
     promises = (f"{build_}test_version", f"{build_}test_cuda_packages", locks)
     promises += ("runtime/test_every_file_is_accounted_for.py", "runtime/test_runtime_is_slim.py")
-    said = hold(image, True, *promises)
+    said = hold(built, True, *promises)
     assert set(said.values()) == {""}, said

@@ -5,12 +5,23 @@ hide each other, and the tests that must notice are held against it in a pytest 
 must fail, and say what is wrong.
 """
 
+import os
+
 import pytest
 
+import build as build_script
 import mutations
 
 pytestmark = pytest.mark.mutation
 TABLE = [(stage, mutation) for stage, found in mutations.STAGES.items() for mutation in found]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uncached(background, broken_cache, fork_cache):
+    """Make room on the disk, once all images that were broken have been looked at."""
+    yield
+    background.wait()
+    build_script.uncache(dict(os.environ), broken_cache - fork_cache)
 
 
 def test_nothing_is_broken(built, hold, engine):

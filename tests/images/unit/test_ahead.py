@@ -1,0 +1,34 @@
+"""What is built in the background keeps out of the way of what must be built alone."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from ahead import Turns
+
+
+def test_some_go_on_together_and_some_alone():
+    turns, going_on, seen = Turns(), set(), []
+
+    def work(number, alone):
+        with turns.turn(alone):
+            going_on.add((number, alone))
+            seen.append(sorted(going_on))
+            time.sleep(0.01)
+            going_on.remove((number, alone))
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for done in [pool.submit(work, number, number % 7 == 0) for number in range(40)]:
+            done.result()
+    assert len(seen) == 40
+    assert all(len(each) == 1 for each in seen if any(alone for _, alone in each))
+    assert max(len(each) for each in seen) > 1
+
+
+def test_one_that_fails_keeps_nobody_waiting():
+    turns = Turns()
+    for alone in (True, False, True):
+        try:
+            with turns.turn(alone):
+                raise OSError
+        except OSError:
+            assert turns.count == 0
