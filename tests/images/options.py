@@ -31,10 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not any(item.get_closest_marker(name) for name in ORDER):
             item.add_marker("unit" if HERE / "unit" in item.path.parents else "build")
-    items.sort(
-        key=lambda item: (
-            next((i for i, name in enumerate(ORDER) if item.get_closest_marker(name)), len(ORDER)),
-            "quiet"
-            in getattr(item, "fixturenames", ()),  # which wait for what is in the background
-        )
-    )
+    items.sort(key=place)
+
+
+def place(item: pytest.Item) -> tuple[int, bool]:
+    """Return a test's place: by ORDER, and those that wait for the background after the others."""
+    markers = (i for i, name in enumerate(ORDER) if item.get_closest_marker(name))
+    return next(markers, len(ORDER)), "quiet" in getattr(item, "fixturenames", ())

@@ -17,10 +17,9 @@ TABLE = [(stage, mutation) for stage, found in mutations.STAGES.items() for muta
 
 
 @pytest.fixture(scope="module", autouse=True)
-def uncached(background, broken_cache, fork_cache):
+def uncached(broken_cache, fork_cache):
     """Make room on the disk, once all images that were broken have been looked at."""
     yield
-    background.wait()
     build_script.uncache(dict(os.environ), broken_cache - fork_cache)
 
 
