@@ -92,7 +92,7 @@ fi
 
 if [ "$PRUNE" = yes ]; then
     site=$VIRTUAL_ENV/lib/python3.11/site-packages
-    sed 's/ *#.*//' "$dir/prune.txt" | while read -r pattern; do
+    sed -n 's/ *#.*//; /./p' "$dir/prune.txt" | while read -r pattern; do
         find "$site" -type f -path "$site/$pattern" -delete
     done
     find "$site/torch" -type d -empty -delete
