@@ -45,7 +45,7 @@ reproduce: ## build the image twice from nothing and compare the layers, bit for
 
 # <!-- template -->
 .PHONY: bench bench-quick
-bench: .tools/tests/done ## measure against the article's shape and uv's: an hour and 40 GB; [ONLY=ours NO_BUMP=1]
+bench: .tools/tests/done ## measure against the article's shape and uv's: 1 to 2 hours, 55 GB; [ONLY=ours NO_BUMP=1]
 	@$(tools) INDEX_URL="$$index" PYTHONPATH=scripts:benchmark:docker/locks .tools/tests/bin/python benchmark/bench.py $(if $(NO_BUMP),--no-bump) $(if $(ONLY),--only $(ONLY))
 
 bench-quick: .tools/tests/done ## … with torch for the CPU
