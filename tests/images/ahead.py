@@ -3,7 +3,6 @@
 First those of stub wheels, then those of the real torch, then what builds/conftest.py has to build.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 import build as build_script
-from images import REPOSITORY, TOP, Image, Project, Result
+from images import PATCHING, REPOSITORY, TOP, Image, Project, Result, unpatched
 
 
 class Turns:
@@ -93,9 +92,11 @@ def built(
 
     def build(kind: str, stage: str) -> Image:
         if kind == "gpu" or stage == "base":
-            project = Project(TOP, build_script.default_gpu_build())
+            with PATCHING:
+                project = Project(TOP, build_script.default_gpu_build())
         if kind == "gpu":
-            build_script.check_disk(dict(os.environ), "gpu", "none")
+            with PATCHING:
+                build_script.check_disk(unpatched(), "gpu", "none")
         elif kind == "cpu":
             project = request.getfixturevalue("cpu_project")
         elif stage != "base":
@@ -114,10 +115,12 @@ def build_image(
 ) -> Image:
     """Build a stage of a project; it must succeed."""
     image = Image(f"{REPOSITORY}:{name}", stage, project.build, project.folder)
+    with PATCHING:
+        version = build_script.version()
     done = docker_build(
         project.folder,
         *(f"--file={project.dockerfile}", f"--target={stage}", f"--tag={image.tag}"),
-        *(f"--build-arg=VERSION={build_script.version()}", *project.arguments),
+        *(f"--build-arg=VERSION={version}", *project.arguments),
         **more,
     )
     assert done.code == 0, done.output

@@ -40,12 +40,14 @@ from images import (
     CANARY,
     CONFIG,
     LABEL,
+    PATCHING,
     REPOSITORY,
     TOP,
     WITHOUT_GPU,
     Image,
     Project,
     Result,
+    unpatched,
 )
 from options import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 from report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
@@ -158,23 +160,26 @@ def docker_build(
     turns = Turns()
 
     def run(folder: Path, *arguments: str, records: set[str] = fork_cache) -> Result:
+        environment = unpatched()
         command = ["docker", "buildx", "build", "--progress=plain", f"--label={LABEL}", *secrets]
-        command += [f"--builder={build_script.builder(dict(os.environ))}"]
+        with PATCHING:
+            command += [f"--builder={build_script.builder(environment)}"]
         command += [f"--build-arg=BASE_IMAGE={base_image}", f"--build-arg=INDEX_URL={index_url}"]
         # Docker hands these to every build step.
-        direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "localhost"
+        direct = environment.get("NO_PROXY") or environment.get("no_proxy") or "localhost"
         command += [f"--build-arg=NO_PROXY={direct},{CANARY}.example"]
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "APT_MIRROR", "PPA_URL", "TORCH_INDEX_URL"):
-            value = os.environ.get(name) or os.environ.get(name.lower())
+            value = environment.get(name) or environment.get(name.lower())
             command += [f"--build-arg={name}={value}"] if value else []
         if not any(argument.startswith("--tag") for argument in arguments):
             command += ["--output=type=cacheonly"]
         with turns.turn(alone=folder == TOP):
-            before = build_script.cached(dict(os.environ))
+            with PATCHING:
+                before = build_script.cached(environment)
             done = subprocess.run(
                 [*command, *arguments, str(folder)],
                 cwd=folder,
-                env={**os.environ, "BUILDX_GIT_LABELS": "full"},
+                env={**environment, "BUILDX_GIT_LABELS": "full"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -182,7 +187,8 @@ def docker_build(
             if done.returncode:  # what the engine was at it may still end
                 time.sleep(1)
             made = own if folder == TOP else records
-            made |= build_script.cached(dict(os.environ)) - before
+            with PATCHING:
+                made |= build_script.cached(environment) - before
         return Result(done.returncode, done.stdout)
 
     yield run

@@ -15,7 +15,7 @@ import build as build_script
 import mutations
 from ahead import Background, build_image
 from edits import Mutation, together
-from images import Result
+from images import PATCHING, Result, unpatched
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,11 +68,12 @@ def broken(
     def run(number: int, stage: str, image: list[Mutation]) -> dict[str, str]:
         project = replace(projects[image[0].real], folder=parent / str(number))
         shutil.copytree(projects[image[0].real].folder, project.folder, symlinks=True)
-        for edit in (edit for mutation in image for edit in mutation.edits):
-            edit(project.folder, project.dockerfile)
+        with PATCHING:
+            for edit in (edit for mutation in image for edit in mutation.edits):
+                edit(project.folder, project.dockerfile)
         spoilt = build_image(docker_build, project, stage, f"broken-{number}", records=broken_cache)
         for command in filter(None, (mutation.after for mutation in image)):
-            subprocess.run(command, shell=True, cwd=project.folder, check=True)
+            subprocess.run(command, shell=True, cwd=project.folder, env=unpatched(), check=True)
         tests = dict.fromkeys(mutation.noticed for mutation in image)
         found = hold(spoilt, image[0].real, *tests)
         engine.images.remove(spoilt.tag, force=True)

@@ -37,7 +37,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         """Print nothing."""
 
 
-def test_lock_build_and_contract(fork, docker_build, hold, engine, index, monkeypatch):
+def test_lock_build_and_contract(fork, docker_build, hold, engine, index):
     folder, url = index
     project = fork()
     poetry_lock = split_locks.read(project / "poetry.lock")
@@ -51,8 +51,7 @@ def test_lock_build_and_contract(fork, docker_build, hold, engine, index, monkey
         wheelhouse.wheel(folder, name, version, BUILD, [])
     wheelhouse.pages(folder)
 
-    monkeypatch.setenv("TORCH_INDEX_URL", url)
-    command = ("make", "lock", f"BUILD={BUILD}")
+    command = ("make", "lock", f"BUILD={BUILD}", f"TORCH_INDEX_URL={url}")
     Project(project, BUILD, lock_command=command).lock()
     lock = (project / f"locks/torch.{BUILD}.txt").read_text()
     assert lock.startswith(f"--index-url https://download.pytorch.org/whl/{BUILD}\n")

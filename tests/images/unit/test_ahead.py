@@ -1,9 +1,10 @@
-"""What is built in the background keeps out of the way of what must be built alone."""
+"""What goes on in the background keeps out of the way of what must be alone, and tests of it."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from ahead import Turns
+from images import PATCHING, unpatched
 
 
 def test_some_go_on_together_and_some_alone():
@@ -32,3 +33,14 @@ def test_one_that_fails_keeps_nobody_waiting():
                 raise OSError
         except OSError:
             assert turns.count == 0
+
+
+def test_what_a_test_patches_is_kept_from_the_background(monkeypatch):
+    with ThreadPoolExecutor() as pool:
+        monkeypatch.setenv("PATCHED", "yes")
+        seen = pool.submit(unpatched)
+        assert not wait([seen], timeout=0.1).done
+        monkeypatch.undo()
+        PATCHING.release()  # as the fixture does, here before the test ends
+        assert "PATCHED" not in seen.result()
+        PATCHING.acquire()
