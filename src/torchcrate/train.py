@@ -148,6 +148,9 @@ def main(settings: Settings) -> int:
     print(f"torch {torch.__version__} on {where}")
 
     torch.manual_seed(settings.seed)
+    # Of cuDNN's algorithms only those that add up in one order, for a seed to mean one result and a
+    # resumed training the same as one that never stopped (PyTorch's note on reproducibility).
+    torch.backends.cudnn.deterministic = True
     images, labels = data.load()
     training, held_out = data.split(len(images), settings.seed)
     batches = data.loader(
