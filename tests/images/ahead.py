@@ -80,6 +80,8 @@ def ahead(request: pytest.FixtureRequest) -> None:
         if wanted(request, marker):
             with suppress(Exception, pytest.fail.Exception):  # again in the tests that want them
                 request.getfixturevalue(images)
+    with suppress(Exception, pytest.fail.Exception):
+        request.getfixturevalue("locks")
 
 
 @pytest.fixture(scope="session")
@@ -164,3 +166,30 @@ def real_images(
         if kind in dict(keys):
             request.getfixturevalue(needed)
     return {key: background.submit(built, *key) for key in keys}
+
+
+@pytest.fixture(scope="session")
+def locks(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future]]:
+    """Return {test: future}: what the function named by its marker `locked` returns.
+
+    Poetry resolves for minutes, on one core and without the engine, so that a thread does it while
+    the tests before go on. The function gets a folder of its own and the fixtures that are named.
+    """
+    pool = ThreadPoolExecutor(max_workers=1)
+    futures = {}
+    for item in request.session.items:
+        for marker in item.iter_markers("locked"):
+            function, *names = marker.args
+            folder = tmp_path_factory.mktemp("locked")
+            needed = [request.getfixturevalue(name) for name in names]
+            futures[item.nodeid] = pool.submit(function, folder, *needed)
+    yield futures
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def locked(request: pytest.FixtureRequest, locks: dict[str, Future]) -> object:
+    """Return what the function returned that this test's marker `locked` names."""
+    return locks[request.node.nodeid].result()

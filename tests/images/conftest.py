@@ -32,6 +32,8 @@ from ahead import (  # noqa: F401
     ahead,
     background,
     built,
+    locked,
+    locks,
     quiet,
     real_images,
     stub_images,

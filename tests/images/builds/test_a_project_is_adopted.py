@@ -7,6 +7,7 @@ whole way, with its own tools and tests.
 import os
 import re
 import subprocess
+from functools import partial
 
 import pytest
 
@@ -14,14 +15,13 @@ import build as build_script
 import existing
 import split_locks
 import wheelhouse
-from images import REPOSITORY, TOP, Image
+from images import PATCHING, REPOSITORY, TOP, Image, unpatched
 
 
 def make(folder, *arguments):
     """Run make in a folder and return what it prints."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     command = ["make", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=unpatched(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -43,35 +43,31 @@ OF_DEV = [
 ]
 
 
-@pytest.fixture
-def adopted(tmp_path):
-    """Return a function that makes a project of a layout, adopts it and makes its locks.
+def adopt(layout, tmp_path):
+    """Make a project of a layout, adopt it and make its locks.
 
-    It returns the project's folder, its GPU build and the folders of its stub wheels.
+    Return the project's folder, its GPU build and the folders of its stub wheels.
     """
-
-    def adopt(layout):
+    with PATCHING:
         folder, gpu = tmp_path / layout, build_script.default_gpu_build()
-        existing.write(folder, existing.LAYOUTS[layout])
-        said = make(TOP, "adopt", f"INTO={folder}", f"BUILD={gpu}")
-        run = ["-f", "image.mk"] if (folder / "image.mk").exists() else []
-        assert f"make {' '.join([*run, 'lock'])} BUILD={gpu}\n" in said
-        if layout != "flat":
-            use_these_tools(folder)
-        make(folder, *run, "lock", f"BUILD={gpu}")
+    existing.write(folder, existing.LAYOUTS[layout])
+    said = make(TOP, "adopt", f"INTO={folder}", f"BUILD={gpu}")
+    run = ["-f", "image.mk"] if (folder / "image.mk").exists() else []
+    assert f"make {' '.join([*run, 'lock'])} BUILD={gpu}\n" in said
+    if layout != "flat":
         use_these_tools(folder)
-        poetry_lock = split_locks.read(folder / "poetry.lock")
-        wheels = {gpu: tmp_path / "gpu", "cpu": tmp_path / "cpu"}
-        for name in split_locks.ROOTS:
-            for version in split_locks.versions(poetry_lock).get(name, ()):
-                needs = wheelhouse.requirements(poetry_lock, name, "")
-                wheelhouse.wheel(wheels["cpu"], name, f"{version}+cpu", "cpu", needs)
-        make(folder, *run, "lock", "BUILD=cpu", f"WHEELS={wheels['cpu']}")
-        wheelhouse.stub(folder, gpu, wheels[gpu])
-        existing.commit(folder)
-        return folder, gpu, wheels
-
-    return adopt
+    make(folder, *run, "lock", f"BUILD={gpu}")
+    use_these_tools(folder)
+    poetry_lock = split_locks.read(folder / "poetry.lock")
+    wheels = {gpu: tmp_path / "gpu", "cpu": tmp_path / "cpu"}
+    for name in split_locks.ROOTS:
+        for version in split_locks.versions(poetry_lock).get(name, ()):
+            needs = wheelhouse.requirements(poetry_lock, name, "")
+            wheelhouse.wheel(wheels["cpu"], name, f"{version}+cpu", "cpu", needs)
+    make(folder, *run, "lock", "BUILD=cpu", f"WHEELS={wheels['cpu']}")
+    wheelhouse.stub(folder, gpu, wheels[gpu])
+    existing.commit(folder)
+    return folder, gpu, wheels
 
 
 @pytest.fixture
@@ -100,8 +96,9 @@ def build_both(docker_build, engine):
         engine.images.remove(tag, force=True)
 
 
-def test_a_flat_package_all_the_way(adopted, build_both, docker_run, hold):
-    folder, gpu, wheels = adopted("flat")
+@pytest.mark.locked(partial(adopt, "flat"))
+def test_a_flat_package_all_the_way(locked, build_both, docker_run, hold):
+    folder, gpu, wheels = locked
     assert make(folder, "test") == "their test\n"
     images = build_both(folder, gpu, wheels)
     for build, image in images.items():
@@ -120,9 +117,16 @@ def test_a_flat_package_all_the_way(adopted, build_both, docker_run, hold):
     assert set(found.values()) == {""}, found
 
 
-@pytest.mark.parametrize("layout, says", [("src", "waves"), ("scripts", "net on")])
-def test_other_layouts(adopted, build_both, docker_run, hold, layout, says):
-    folder, gpu, wheels = adopted(layout)
+@pytest.mark.parametrize(
+    "says",
+    [
+        pytest.param("waves", marks=pytest.mark.locked(partial(adopt, "src"))),
+        pytest.param("net on", marks=pytest.mark.locked(partial(adopt, "scripts"))),
+    ],
+    ids=["src", "scripts"],
+)
+def test_other_layouts(locked, build_both, docker_run, hold, says):
+    folder, gpu, wheels = locked
     images = build_both(folder, gpu, wheels)
     for build, image in images.items():
         done = docker_run(image)

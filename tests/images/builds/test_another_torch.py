@@ -9,7 +9,7 @@ import pytest
 
 import build as build_script
 import split_locks
-from images import REPOSITORY, Image, Project
+from images import REPOSITORY, Image, Project, unpatched
 
 pytestmark = pytest.mark.real
 
@@ -26,7 +26,8 @@ OLD_BUILD = "cu117"
 
 def make(folder, *words):
     """Run make in a project and return what it prints; it must succeed."""
-    done = subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True)
+    command = ["make", *words]
+    done = subprocess.run(command, cwd=folder, env=unpatched(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -68,7 +69,8 @@ def test_a_torch_of_your_own_from_a_folder(cpu_project, built, hold, tmp_path):
     assert set(said.values()) == {""}, said
 
 
-def test_an_old_torch_with_its_numpy_triton_and_cuda(fork, built, hold):
+def old(_, fork):
+    """Return a copy of the repository that has the old torch and its locks."""
     folder = fork()
     pyproject = folder / "pyproject.toml"
     text = pyproject.read_text()
@@ -85,7 +87,12 @@ def test_an_old_torch_with_its_numpy_triton_and_cuda(fork, built, hold):
     assert pins.items() >= OLD.items()
     assert pins["triton"] == "2.0.0"
     assert "nvidia-cudnn-cu11" in pins
+    return folder
 
+
+@pytest.mark.locked(old, "fork")
+def test_an_old_torch_with_its_numpy_triton_and_cuda(locked, built, hold):
+    folder = locked
     image = built(Project(folder, OLD_BUILD))
     promises = ("torch/test_torch_computes.py", BUILD, LOCKS)
     said = hold(image, True, *promises, "runtime/test_every_file_is_accounted_for.py")

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import tomlkit
 
-from images import REPOSITORY, Image
+from images import REPOSITORY, Image, unpatched
 from split_locks import EXTENSIONS, EXTENSIONS_BUILD
 
 pytestmark = pytest.mark.real
@@ -82,10 +82,9 @@ print(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).shape, torch.from_numpy(image).sha
 """
 
 
-@pytest.fixture(scope="module")
-def project(cpu_project, tmp_path_factory):
+def project(parent, cpu_project):
     """Return the CPU project with lightning, OpenCV, an NVIDIA package and an operator of C++."""
-    folder = tmp_path_factory.mktemp("real") / "project"
+    folder = parent / "project"
     shutil.copytree(cpu_project.folder, folder, symlinks=True)
     for name, text in OPERATOR.items():
         file = folder / "packages" / "operator-of-mine" / name
@@ -101,7 +100,7 @@ def project(cpu_project, tmp_path_factory):
         f"--group {EXTENSIONS} ./packages/operator-of-mine",
     ):
         command = ["make", "add", f"NAME={names}"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, env=unpatched(), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     packages = folder / "docker" / "runtime" / "packages.txt"
     packages.write_text(packages.read_text() + LIBRARIES)
@@ -109,8 +108,9 @@ def project(cpu_project, tmp_path_factory):
 
 
 @pytest.fixture
-def built(project, docker_build, engine):
+def built(locked, docker_build, engine):
     """Return the project's image."""
+    project = locked
     image = Image(f"{REPOSITORY}:real-dependencies", "runtime", "cpu", project.folder)
     arguments = ("--file=Dockerfile.cpu", f"--tag={image.tag}", *project.arguments)
     done = docker_build(project.folder, *arguments)
@@ -119,6 +119,7 @@ def built(project, docker_build, engine):
     engine.images.remove(image.tag, force=True)
 
 
+@pytest.mark.locked(project, "cpu_project")
 def test_they_work_with_the_torch_that_was_meant(built, docker_run, hold):
     for code, seen in (
         (SEES, "(8, 8) torch.Size([8, 8, 3])"),
