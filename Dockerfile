@@ -61,7 +61,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
     --mount=type=bind,source=docker/base,target=/mnt/base \
     --mount=type=secret,id=ca,mode=0444 \
-    /mnt/base/apt-install.sh curl 'python3.11-venv|python3-pip-whl'
+    /mnt/base/apt-install.sh 'python3.11-venv|python3-pip-whl'
 
 # Whatever talks TLS trusts this one file. Build secret `ca` is mounted over it, so the certificate
 # of a proxy is trusted while a step runs and is in no layer.

@@ -15,7 +15,8 @@ locked)
     ;;
 official)
     version=$(sed -n 's/^poetry==\([^ ;]*\).*/\1/p' "$lock")
-    curl --fail --silent --show-error --location --output /tmp/installer.py "$POETRY_INSTALLER_URL" || {
+    python3.11 -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' \
+        "$POETRY_INSTALLER_URL" /tmp/installer.py || {
         echo >&2 "ERROR: POETRY_INSTALLER_URL $POETRY_INSTALLER_URL does not answer;" \
             "leave out --build-arg POETRY_INSTALLER=official to install locks/poetry.txt."
         exit 1

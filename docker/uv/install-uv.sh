@@ -14,13 +14,14 @@ case ${host%%/*} in
     ;;
 esac
 
-# The pip that Debian or Ubuntu pack for new environments runs straight from its wheel.
+# The pip that Debian or Ubuntu pack for new environments runs straight from its wheel, by the new
+# environment's Python: with --python it would start a second time, for two seconds more.
 for wheel in /usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /usr/share/python-wheels/pip-*.whl; do
     if [ -e "$wheel" ]; then
         break
     fi
 done
 python3.11 -m venv --without-pip /opt/uv
-PYTHONPATH=$wheel python3.11 -m pip --python /opt/uv/bin/python install \
+PYTHONPATH=$wheel /opt/uv/bin/python -m pip install \
     --no-cache-dir --require-hashes --requirement "$lock"
 cp "$wheel" /opt/uv/pip.whl  # for the stage `torch`
