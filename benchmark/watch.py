@@ -1,4 +1,4 @@
-"""What the benchmark measures: seconds, bytes written, fetched, pushed, pulled, and a full disk."""
+"""What the benchmark measures: seconds, processor time, bytes and how full the disk is."""
 
 import os
 import shutil
@@ -31,6 +31,14 @@ def received() -> int:
     return sum(counts[name] for name in own)
 
 
+def busy() -> float:
+    """Return the seconds for which this machine's processors have worked since it came up."""
+    user, nice, system, _idle, _waiting, interrupts, soft = (
+        int(word) for word in Path("/proc/stat").read_text().split()[1:8]
+    )
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
 class Watch:
     """Measures what goes on inside a `with`: seconds, and bytes in a dictionary of figures."""
 
@@ -61,14 +69,18 @@ class Watch:
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.look)
         self.thread.start()
-        self.began = time.monotonic()
+        self.worked, self.began = busy(), time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End, and work out the figures."""
-        seconds = time.monotonic() - self.began
+        seconds, worked = time.monotonic() - self.began, busy() - self.worked
         self.ended.set()
         self.thread.join()
         after = self.now()
         self.figures = {name: after[name] - self.before[name] for name in after}
-        self.figures |= {"seconds": round(seconds, 2), "peak": self.fullest - self.used}
+        self.figures |= {
+            "seconds": round(seconds, 2),
+            "cpu": round(worked, 2),
+            "peak": self.fullest - self.used,
+        }
