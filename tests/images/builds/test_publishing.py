@@ -73,9 +73,10 @@ def job(top, stub_projects, environment):
     """Return a function that runs steps on a machine and returns (exit code, output)."""
 
     def run(machine, *steps, **more):
-        # `make test` hands its own settings on to the `make check` in here, unless kept from it.
-        mine = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-        where = {**mine, **machine.environment, **environment, **more}
+        where = {**os.environ, **machine.environment, **environment, **more}
+        # `make test` hands its own settings on to the `make check` in here, unless kept from it; a
+        # machine's environment has them too.
+        where = {k: v for k, v in where.items() if not k.startswith(("MAKE", "MFLAGS"))}
         output = ""
         for step in steps:
             command = [sys.executable, "scripts/ci.py", *step.split()]
