@@ -80,8 +80,7 @@ def ahead(request: pytest.FixtureRequest) -> None:
         if wanted(request, marker):
             with suppress(Exception, pytest.fail.Exception):  # again in the tests that want them
                 request.getfixturevalue(images)
-    with suppress(Exception, pytest.fail.Exception):
-        request.getfixturevalue("locks")
+    request.getfixturevalue("locks")
 
 
 @pytest.fixture(scope="session")
@@ -176,6 +175,7 @@ def locks(
 
     Poetry resolves for minutes, on one core and without the engine, so that a thread does it while
     the tests before go on. The function gets a folder of its own and the fixtures that are named.
+    Where none are, it is a partial: a bare function alone pytest takes for the one to mark.
     """
     pool = ThreadPoolExecutor(max_workers=1)
     futures = {}
@@ -183,8 +183,9 @@ def locks(
         for marker in item.iter_markers("locked"):
             function, *names = marker.args
             folder = tmp_path_factory.mktemp("locked")
-            needed = [request.getfixturevalue(name) for name in names]
-            futures[item.nodeid] = pool.submit(function, folder, *needed)
+            with suppress(Exception, pytest.fail.Exception):  # again in the test that wants them
+                needed = [request.getfixturevalue(name) for name in names]
+                futures[item.nodeid] = pool.submit(function, folder, *needed)
     yield futures
     pool.shutdown(cancel_futures=True)
 
@@ -192,4 +193,6 @@ def locks(
 @pytest.fixture
 def locked(request: pytest.FixtureRequest, locks: dict[str, Future]) -> object:
     """Return what the function returned that this test's marker `locked` names."""
+    for name in request.node.get_closest_marker("locked").args[1:]:
+        request.getfixturevalue(name)
     return locks[request.node.nodeid].result()
