@@ -227,7 +227,7 @@ def draw(file: Path) -> None:
     """Draw the pictures of a file of results, with the matplotlib of poetry.lock."""
     locked = tomlkit.parse((contenders.TOP / "poetry.lock").read_text())["package"]
     version = next(package["version"] for package in locked if package["name"] == "matplotlib")
-    command = [contenders.TOP / ".tools/bin/uv", "run", "--quiet", "--no-project"]
+    command = [contenders.TOP / ".tools/uv/bin/uv", "run", "--quiet", "--no-project"]
     command += [f"--with=matplotlib=={version}", "python", HERE / "draw.py", file]
     contenders.run(*command, folder=contenders.TOP)
 
@@ -266,7 +266,7 @@ def main() -> int:
         ends.callback(registry.stop)
         for name in ("base", "home", "runner", "node"):
             ends.callback(Machine(top, name).remove)
-        engine.install(top, engine.os_release())
+        (top / "root").symlink_to(engine.packages())
         registry.start()
         base = base_image(top, registry)
         runs = {}

@@ -134,7 +134,7 @@ def main() -> int:
         ends.callback(registry.stop)
         for name in ("base", "sbom", "runner"):
             ends.callback(Machine(top, name).remove)
-        engine.install(top, engine.os_release())
+        (top / "root").symlink_to(engine.packages())
         registry.start()
         base = base_image(top, registry)
         generator = sbom_generator(top, registry, base)

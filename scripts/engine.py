@@ -3,8 +3,9 @@
 `connect()` finds the engine that `docker` talks to. Where none answers and this is Debian or Ubuntu
 as root, it brings up a private one: packages that apt has verified, unpacked into a folder of their
 own, not installed; a socket in the same folder; nothing else on the system changes but the network
-rules that every Docker Engine makes. The folder is ENGINE_DIR, by default
-~/.cache/private-docker-engine, and outlives the engine: the next start takes seconds.
+rules that every Docker Engine makes. The folder is private-docker-engine in ENGINE_DIR, by default
+in ~/.cache, and outlives the engine: the next start takes seconds. It carries a mark, and without
+that mark nothing in it is used or deleted.
 
     engine.py up | down | remove
 """
@@ -45,13 +46,29 @@ echo 'Acquire::Languages "none";' > "$1/etc/apt/apt.conf.d/docker-no-languages"
 NEW = ("containerd", "docker-buildx", "docker-cli", "docker.io", "tini-static")
 OWN = ("docker-registry", "iptables", "mmdebstrap", "runc")
 
+# The file that marks a folder as an engine's own.
+MARK = ".private-docker-engine"
+
 Environment = dict  # what os.environ is, with what `docker` needs added
 
 
 def folder() -> Path:
-    """Return the private engine's folder."""
+    """Return the private engine's folder, one of its own in ENGINE_DIR or the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ENGINE_DIR") or Path(cache) / "private-docker-engine").absolute()
+    return (Path(os.environ.get("ENGINE_DIR") or cache) / "private-docker-engine").absolute()
+
+
+def claim(top: Path) -> None:
+    """Make a folder an engine's own, or see that it is. Ends the program where it is not."""
+    top.mkdir(parents=True, exist_ok=True)
+    if (top / MARK).is_file():
+        return
+    if any(top.iterdir()):
+        fail(
+            f"{top} is not empty, and no private engine made it: move it away, or name another "
+            "folder with ENGINE_DIR=FOLDER."
+        )
+    (top / MARK).write_text("A private Docker Engine of scripts/engine.py made this folder.\n")
 
 
 def quiet(command: list[str], environment: Environment | None = None, **more) -> str | None:
@@ -135,8 +152,8 @@ def connect() -> Environment:
 
 @contextmanager
 def locked(top: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that two starts at once become one."""
-    top.mkdir(parents=True, exist_ok=True)
+    """Hold the lock of an engine's own folder, so that two starts at once become one."""
+    claim(top)
     with (top / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -187,6 +204,15 @@ def archive(system: dict[str, str]) -> str:
             f"no Docker Engine answers and apt has no {system['ID']} archive in its sources: {HOW}."
         )
     return found.group(1)
+
+
+def packages() -> Path:
+    """Return the folder with the private engine's packages, which are fetched if need be."""
+    top = folder()
+    with locked(top):
+        if not (top / "root").exists():
+            install(top, os_release())
+    return top / "root"
 
 
 def install(top: Path, system: dict[str, str]) -> None:
@@ -249,6 +275,7 @@ def start(top: Path, environment: Environment, *options: str) -> None:
 
     `options` are more of them for dockerd.
     """
+    claim(top)
     stop(top)  # what a killed daemon left
     root = top / "root"
     libraries = [str(path) for path in root.glob("usr/lib/*-linux-gnu")]
@@ -307,7 +334,7 @@ def ours(pid_file: Path, top: Path) -> int | None:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except (OSError, ValueError):
         return None
-    return pid if str(top) in command else None
+    return pid if f"{top}/" in command else None
 
 
 def stop(top: Path) -> None:
@@ -349,9 +376,10 @@ def end(pid: int) -> None:
 
 def remove(top: Path) -> None:
     """Delete what the private engine made in its folder, and the folder if it is then empty."""
+    claim(top)
     for name in ("bin", "config", "data", "exec", "root"):
         shutil.rmtree(top / name, ignore_errors=True)
-    for name in ("docker.sock", "dockerd.log", "dockerd.pid", "lock"):
+    for name in ("docker.sock", "dockerd.log", "dockerd.pid", "lock", MARK):
         (top / name).unlink(missing_ok=True)
     if not any(top.iterdir()):
         top.rmdir()
@@ -383,11 +411,7 @@ def bootstrap(environment: Environment, image: str, suite: str = "bookworm") -> 
     system = os_release()
     if system["ID"] != "debian" or os.geteuid() != 0:
         fail("Docker Hub is out of reach: name an image that you have with BASE_IMAGE=<image>.")
-    top = folder()
-    with locked(top):
-        if not (top / "root").exists():
-            install(top, system)
-    search = f"{top}/root/usr/bin:{environment['PATH']}"
+    search = f"{packages()}/usr/bin:{environment['PATH']}"
     with tempfile.TemporaryDirectory() as work:
         tar = Path(work) / "debian.tar"
         done = subprocess.run(

@@ -100,7 +100,7 @@ class Machine:
     def start(self) -> None:
         """Start its engine."""
         folder = self.top / self.name
-        folder.mkdir()
+        engine.claim(folder)
         (folder / "root").symlink_to("../root")
         self.environment = engine.private_environment(folder)
         engine.start(folder, self.environment, "--feature=containerd-snapshotter=true")

@@ -1,6 +1,8 @@
 """An engine that is missing or too old is one sentence, and nothing else's process is touched."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -116,16 +118,51 @@ def test_the_archive_is_the_systems_own(monkeypatch, text, found):
 
 
 def test_removing_leaves_what_is_not_the_engines(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "mine").touch()
-    engine.remove(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    (tmp_path / "mine").unlink()
-    engine.remove(tmp_path)
-    assert not tmp_path.exists()
+    top = tmp_path / "engine"
+    engine.claim(top)
+    (top / "data").mkdir()
+    (top / "mine").touch()
+    engine.remove(top)
+    assert [path.name for path in top.iterdir()] == ["mine"]
+    (top / "mine").unlink()
+    engine.remove(top)
+    assert not top.exists()
+
+
+@pytest.fixture
+def short_path():
+    """Return a folder in which there is room for the path of a socket."""
+    with tempfile.TemporaryDirectory(prefix="e.") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("command", ["up", "down", "remove", "start", "bootstrap"])
+def test_a_folder_that_the_engine_did_not_make(monkeypatch, short_path, command):
+    """What is in ENGINE_DIR is not touched, nor what is in a folder of the engine's name."""
+    tmp_path = short_path
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(engine, "os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "x"})
+    monkeypatch.setattr(engine.shutil, "which", {"apt-get": "/usr/bin/apt-get"}.get)
+    monkeypatch.setenv("ENGINE_DIR", str(tmp_path))
+    top = engine.folder()
+    assert top.parent == tmp_path
+    for name in ("bin", "data", "root"):
+        (tmp_path / name).mkdir()
+        (top / name).mkdir(parents=True)
+        (top / name / "mine").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit, match="is not empty, and no private engine made it: move"):
+        if command == "start":
+            engine.start(top, engine.private_environment(top))
+        elif command == "bootstrap":
+            engine.bootstrap({}, "an-image")
+        else:
+            monkeypatch.setattr(engine.sys, "argv", ["engine.py", command])
+            engine.main()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_stopping_what_does_not_run(tmp_path):
     (tmp_path / "dockerd.pid").write_text(str(os.getpid()))
-    engine.stop(tmp_path)  # this test goes on running
+    engine.stop(tmp_path)  # this process goes on running
     assert not (tmp_path / "dockerd.pid").exists()
