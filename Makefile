@@ -66,30 +66,29 @@ check: .tools/tests/done ## hold the contract against an image: IMAGE=name:tag B
 	    $(if $(BUILD),--build=$(BUILD)) $(if $(STAGE),--stage=$(STAGE)) $(PYTEST_ARGS)
 
 .PHONY: add
-add: .tools/done ## add a dependency to pyproject.toml and poetry.lock: NAME='lightning>=2.5'
-	@$(tools) poetry add --lock $(call package,add)
-	@$(tools) .tools/poetry/bin/python scripts/lock.py --paths
+add: .tools/poetry/done ## add a dependency to pyproject.toml and poetry.lock: NAME='lightning>=2.5'
+	@$(tools) .tools/poetry/bin/python scripts/add.py add $(call package,add)
 
 .PHONY: remove
-remove: .tools/done ## take a dependency out of pyproject.toml and poetry.lock: NAME=lightning
-	@$(tools) poetry remove --lock $(call package,remove)
+remove: .tools/poetry/done ## take a dependency out of pyproject.toml and poetry.lock: NAME=lightning
+	@$(tools) .tools/poetry/bin/python scripts/add.py remove $(call package,remove)
 
 .PHONY: lock
-lock: .tools/done ## bring the locks up to date; with BUILD=<build>: add a torch build
+lock: .tools/poetry/done ## bring the locks up to date; with BUILD=<build>: add a torch build
 	@$(tools) .tools/poetry/bin/python scripts/lock.py \
 	    $(if $(BUILD),--build $(BUILD)) $(if $(WHEELS),--wheels '$(WHEELS)') $(if $(DIGESTS),--digests '$(DIGESTS)')
 
 .PHONY: lock-check
-lock-check: .tools/done ## do the locks, the Dockerfiles, the bake file and the workflow agree?
+lock-check: .tools/poetry/done ## do the locks, the Dockerfiles, the bake file and the workflow agree?
 	@$(tools) .tools/poetry/bin/python scripts/lock_check.py
 
 .PHONY: venv
-venv: .tools/done ## the image's environment as a local .venv, from the same locks: [BUILD=cpu]
+venv: .tools/poetry/done ## the image's environment as a local .venv, from the same locks: [BUILD=cpu]
 	@$(tools) .tools/poetry/bin/python scripts/venv.py
 
 # <!-- template -->
 .PHONY: adopt
-adopt: .tools/done ## bring the images into a Poetry project: INTO=../project [BUILD= CODE= COMMAND= REPLACE=1]
+adopt: .tools/poetry/done ## bring the images into a Poetry project: INTO=../project [BUILD= CODE= COMMAND= REPLACE=1]
 	@$(tools) .tools/poetry/bin/python scripts/adopt.py "$(or $(INTO),$(error name the project: make adopt INTO=../project))" \
 	    $(if $(BUILD),--build $(BUILD)) $(if $(CODE),--code '$(CODE)') $(if $(COMMAND),--command '$(COMMAND)') \
 	    $(if $(REPLACE),--replace)
@@ -133,37 +132,30 @@ Dockerfile.cpu: Dockerfile $(self)
 	sed -e '1s/.*/# The CPU image, made from Dockerfile by `$(make) Dockerfile.cpu`: edit that one./' \
 	    -e 's/docker build /docker build -f Dockerfile.cpu /' \
 	    -e 's/^ARG TORCH_BUILD=.*/ARG TORCH_BUILD=cpu/' \
-	    -e '/^# GPU only/d' -e '/^ENV NVIDIA_/d' Dockerfile > $@
+	    -e '/^# GPU only/d' -e '/^ENV NVIDIA_/d' Dockerfile > $@.new
+	mv $@.new $@
 
 # Likewise: another name and Dockerfile, and no GPU asked for.
 .devcontainer/cpu/devcontainer.json: .devcontainer/gpu/devcontainer.json Makefile
 	sed -e '1s/.*/\/\/ Made from the one in gpu\/ by `make $(subst /,\/,$@)`: edit that one./' \
 	    -e 's/on the GPU/on the CPU/' -e 's/Dockerfile"/Dockerfile.cpu"/' \
-	    -e '/hostRequirements/d' $< > $@
+	    -e '/hostRequirements/d' $< > $@.new
+	mv $@.new $@
 
 # Poetry and uv as locks/ pins them, for `make lock` and `make test`.
-.tools/done: locks/poetry.txt locks/uv.txt
-	@echo "Setting up Poetry in .tools"
-	@rm -rf .tools
-	@$(PYTHON) -m venv .tools || { echo >&2 "ERROR: $(PYTHON) cannot make virtual environments: install its venv module (Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
-	@.tools/bin/python -m pip install --quiet --require-hashes -r locks/uv.txt
-	@$(tools) uv venv --quiet --python 3.11 .tools/poetry
-	@$(tools) uv pip install --quiet --python .tools/poetry --require-hashes -r locks/poetry.txt
-	@touch $@
+.tools/poetry/done: locks/poetry.txt locks/uv.txt
+	@$(tools) $(PYTHON) scripts/environments.py poetry
 
 # What the tests need, and no torch.
-.tools/tests/done: .tools/done poetry.lock
-	@echo "Setting up the tests' environment in .tools/tests"
-	@$(tools) uv venv --quiet --clear --python 3.11 .tools/tests
-	@$(tools) VIRTUAL_ENV="$$PWD/.tools/tests" poetry install --quiet --only image --no-root
-	@touch $@
+.tools/tests/done: .tools/poetry/done poetry.lock
+	@$(tools) $(PYTHON) scripts/environments.py tests
 
-pytest = INDEX_URL="$$($(PYTHON) scripts/host.py)" .tools/tests/bin/python -m pytest -c tests/images/pytest.ini --rootdir=. --junit-xml=reports/junit.xml
+pytest = index=$$($(PYTHON) scripts/host.py) && INDEX_URL="$$index" .tools/tests/bin/python -m pytest -c tests/images/pytest.ini --rootdir=. --junit-xml=reports/junit.xml
 
 # How the recipes above find Poetry and uv, and the index that this machine uses. VIRTUAL_ENV keeps
 # Poetry from making an environment of its own just to write a lock; git itself, unlike the client
 # that Poetry has built in, minds ~/.netrc and the system's certificates.
 tools = index=$$($(PYTHON) scripts/host.py) && \
-    PATH="$$PWD/.tools/bin:$$PWD/.tools/poetry/bin:$$PATH" PYTHONPATH="$$PWD/docker/locks" \
+    PATH="$$PWD/.tools/uv/bin:$$PWD/.tools/poetry/bin:$$PATH" PYTHONPATH="$$PWD/docker/locks" \
     UV_DEFAULT_INDEX="$$index" POETRY_PYPI_MIRROR_URL="$$index" UV_SYSTEM_CERTS=true \
     POETRY_SYSTEM_GIT_CLIENT=true VIRTUAL_ENV="$$PWD/.tools/poetry"

@@ -203,7 +203,7 @@ class Uv(Contender):
 
     def arguments(self) -> list[str]:
         """Hand in the uv that this repository has pinned."""
-        return [f"--build-context=uv={TOP / '.tools' / 'bin'}"]
+        return [f"--build-context=uv={TOP / '.tools' / 'uv' / 'bin'}"]
 
 
 class Ours(Contender):

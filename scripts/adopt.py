@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import tomlkit
@@ -371,11 +373,8 @@ def makefile(text: str, build: str) -> str:
     text = swap(text, r"^run: ## .*", "run: ## build the image and run it; results in ./results")
     text = swap(text, r"build\.py python .* doctor$", "build.py python -m torch.utils.collect_env")
     # In the project's own poetry.lock they could contradict what the project needs.
-    made, lock = ".tools/tests/done: .tools/done", "locks/tests.txt"
-    text = swap(text, rf"^{re.escape(made)} .*", f"{made} {lock}")
-    install = "uv pip install --quiet --python .tools/tests --require-hashes -r"
-    install = f"\t@$(tools) {install} {lock}"
-    return swap(text, r"^\t@\$\(tools\) .*poetry install .*--only image.*", install)
+    made, lock = ".tools/tests/done: .tools/poetry/done", "locks/tests.txt"
+    return swap(text, rf"^{re.escape(made)} .*", f"{made} {lock}")
 
 
 def workflow(triggers: str, jobs: str) -> str:
@@ -595,13 +594,28 @@ def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
 
 
 def write(plan: Plan, folder: Path) -> None:
-    """Write what is planned."""
-    for name, text in plan.files.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(encode(text))
-        if (TOP / name).is_file():
-            target.chmod((TOP / name).stat().st_mode & 0o777)
+    """Write what is planned, or leave the project as it was."""
+    undo: list[Callable[[], object]] = []
+    try:
+        for name, text in plan.files.items():
+            target = folder / name
+            for parent in reversed(target.parents):
+                if not parent.exists():
+                    parent.mkdir()
+                    undo.append(parent.rmdir)
+            if target.exists():
+                undo.append(partial(target.write_bytes, target.read_bytes()))
+                target.write_bytes(encode(text))
+            else:
+                with target.open("xb") as file:
+                    undo.append(target.unlink)
+                    file.write(encode(text))
+            if (TOP / name).is_file():
+                target.chmod((TOP / name).stat().st_mode & 0o777)
+    except BaseException:  # Ctrl-C too
+        for step in reversed(undo):
+            step()
+        raise
 
 
 def report(plan: Plan, project: Project) -> str:
@@ -661,8 +675,8 @@ def main() -> None:
         sys.exit(f"ERROR: {error}")
     except OSError as error:
         sys.exit(
-            f"ERROR: not all of it could be read or written ({error}): mend that, undo what was "
-            "written with `git stash --include-untracked` there, and run this again."
+            f"ERROR: not all of it could be read or written ({error}), so nothing was changed: "
+            "mend that, then run this again."
         )
 
 

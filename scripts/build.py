@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import engine
 import host
@@ -79,7 +78,12 @@ def torch_index_answers(build: str) -> bool:
 
 
 def choose_build() -> str:
-    """Return the torch build to use: BUILD, or what this machine can make use of."""
+    """Return the torch build to use: BUILD, or what this machine can make use of.
+
+    Ends the program with one sentence where that, or another of the choices, cannot be.
+    """
+    host.check_addresses()
+    given()
     wanted = os.environ.get("BUILD")
     if wanted:
         if wanted not in builds():
@@ -180,12 +184,6 @@ def build(
     settings = {"IMAGE": image, "INDEX_URL": host.index_url(), "VERSION": version()}
     # Labels with the commit, "-dirty" where there is more, and the address of git's origin.
     settings |= {"BUILDX_GIT_LABELS": "full", "BUILDX_GIT_CHECK_DIRTY": "1"}
-    for name in ("INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"):
-        if "@" in urlsplit(settings.get(name, os.environ.get(name, ""))).netloc:
-            fail(
-                f"{name} (or pip's configuration) holds a user or a password, which would stay in "
-                "the image: take it out, put it into ~/.netrc, and add NETRC=$HOME/.netrc."
-            )
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):  # most programs want them in small
         settings[name] = os.environ.get(name) or os.environ.get(name.lower(), "")
     settings["BASE_IMAGE"] = engine.base_image(environment)
@@ -294,8 +292,8 @@ def main() -> int:
     parser.add_argument("--only-build", action="store_true", help="run nothing")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
-    environment = engine.connect()
     torch_build = choose_build()
+    environment = engine.connect()
     tag = build(environment, torch_build, arguments.dev)
     say(f"Image: {tag}")
     if arguments.only_build:

@@ -13,15 +13,52 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+# Addresses that end up in logs, locks and images.
+ADDRESSES = ("INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL")
+
 
 def fail(message: str) -> NoReturn:
     """End the program with one sentence."""
-    sys.exit(f"ERROR: {message}")
+    sys.exit(f"ERROR: {masked(message)}")
 
 
 def say(message: str) -> None:
     """Print one line at once, also where the output is a log."""
-    print(message, flush=True)
+    print(masked(message), flush=True)
+
+
+def masked(text: str) -> str:
+    """Return a text without the user and the password that addresses in it may have."""
+    return re.sub(r"(\w://)[^/\s\"'@]+@", r"\1***@", text)
+
+
+def check_address(name: str, url: str) -> str:
+    """Return an address. Ends the program where it has a user or a password in it."""
+    if "@" in url:  # anywhere: a password may have a / in it
+        fail(
+            f"{name} holds a user or a password, which would stay readable in logs, locks and "
+            "images: take it out, put it into ~/.netrc, and add NETRC=$HOME/.netrc to builds."
+        )
+    return url
+
+
+def check_addresses() -> None:
+    """End the program where the environment has an address with a user or a password in it."""
+    for name in (*ADDRESSES, *(() if os.environ.get("INDEX_URL") else ("PIP_INDEX_URL",))):
+        check_address(name, os.environ.get(name, ""))
+
+
+def run(command: list, **more) -> int:
+    """Run a command, print what it says with passwords masked, and return its exit code.
+
+    `more` is for subprocess.Popen.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1, **more
+    ) as process:
+        for line in process.stdout or ():
+            print(masked(line), end="", flush=True)
+    return process.returncode
 
 
 def pip(*arguments: str) -> str:
@@ -35,14 +72,17 @@ def index_url() -> str:
 
     That is INDEX_URL, or the index that pip is configured to use. Without either it is pip's
     default, if that does not serve the JSON page of each release, as a mirror in its place may
-    not: Poetry relies on those for the default index, but not for one that it is told.
+    not: Poetry relies on those for the default index, but not for one that it is told. Ends the
+    program where an address has a password in it.
     """
+    check_addresses()
     named = os.environ.get("INDEX_URL") or os.environ.get("PIP_INDEX_URL")
     if named:
         return named
     configured = dict(re.findall(r"^(\w+)\.index-url='(.+)'$", pip("config", "list"), re.M))
     if configured:  # the section of a command counts more than the global one, as for pip
-        return configured.get("install") or configured.get("global") or ""
+        found = configured.get("install") or configured.get("global") or ""
+        return check_address("index-url in pip's configuration", found)
     default = re.search(r"\(default\s+(https://\S+)\)", pip("download", "--help"))
     if not default:
         return ""

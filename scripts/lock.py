@@ -16,11 +16,12 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import tomlkit
 from packaging.requirements import Requirement
 
+import host
 import split_locks
 from split_locks import PACKAGES, ROOTS, LockError
 
@@ -276,16 +277,15 @@ def lock_tools(source: Path) -> None:
     """Write the lock of one of locks/*.in; what is locked and still fits stays."""
     target = source.with_suffix(".txt")
     before = (target.read_bytes(), target.stat()) if target.exists() else (None, None)
-    done = subprocess.run(
+    code = host.run(
         [
             *("uv", "pip", "compile", source.name, "--output-file", target.name, "--quiet"),
             *("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate"),
             *("--custom-compile-command", "make lock"),
         ],
         cwd=source.parent,
-        check=False,
     )
-    if done.returncode:
+    if code:
         raise LockError(f"locks/{target.name} was not made (what uv says is above).")
     if target.read_bytes() == before[0]:  # uv has written it all the same, and make goes by times
         os.utime(target, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
@@ -337,7 +337,7 @@ def relative_paths() -> bool:
 
 def poetry_lock_command() -> None:
     """Run `poetry lock`. Raises LockError where it fails."""
-    if subprocess.run(["poetry", "lock"], cwd=TOP, check=False).returncode:
+    if host.run(["poetry", "lock"], cwd=TOP):
         raise LockError("poetry.lock was not made (what Poetry says is above).")
 
 
@@ -353,24 +353,16 @@ def replace(file: Path, text: str) -> None:
     print(f"{name} written")
 
 
-def check_url(url: str) -> str:
-    """Return the URL. Raises LockError for one with a password, which would land in a lock."""
-    if "@" in urlsplit(url).netloc:
-        raise LockError("TORCH_INDEX_URL holds a user or password: put it into ~/.netrc instead.")
-    return url
-
-
 def main() -> None:
     """Run as a command; see --help."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--build", help="the torch build to lock (default: all that are there)")
     parser.add_argument("--wheels", type=Path, help="take torch's wheels from this folder")
     parser.add_argument("--digests", type=Path, help="take torch's digests from this TOML file")
-    parser.add_argument("--paths", action="store_true", help="only make path dependencies relative")
     arguments = parser.parse_args()
     errors: list[LockError] = []
     try:
-        check_url(TORCH_INDEX_URL)
+        host.check_addresses()
         if arguments.build and not re.fullmatch(r"[a-z0-9]+([.][a-z0-9]+)*", arguments.build):
             raise LockError(
                 f"BUILD={arguments.build} is no name of a torch build: give one such as cpu, cu126 "
@@ -381,11 +373,8 @@ def main() -> None:
         for file in (arguments.wheels, arguments.digests):
             if file and not file.exists():
                 raise LockError(f"{file} does not exist.")
-        changed = relative_paths()
-        if arguments.paths:
-            if changed:
-                poetry_lock_command()
-            return
+        split_locks.check_addresses((TOP / "pyproject.toml").read_text())
+        relative_paths()
         poetry_lock_command()
         poetry_lock = split_locks.read_poetry_lock(TOP / "poetry.lock")
         builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
@@ -411,7 +400,7 @@ def main() -> None:
     except LockError as error:
         errors.append(error)
     for error in errors:
-        print(f"ERROR: {error}", file=sys.stderr)
+        print(host.masked(f"ERROR: {error}"), file=sys.stderr)
     sys.exit(bool(errors))
 
 

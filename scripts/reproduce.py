@@ -96,8 +96,8 @@ def compare(first: dict[int, Files], second: dict[int, Files]) -> list[str]:
 
 def main() -> int:
     """Run as a command; see the top of this file."""
-    environment = engine.connect()
     torch_build = build.choose_build()
+    environment = engine.connect()
     tags = [f"{build.image_name()}:reproduce-{number}" for number in (1, 2)]
     before = build.cached(environment)
     try:

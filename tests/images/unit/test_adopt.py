@@ -74,6 +74,17 @@ def lines(folder, name, pattern):
     return re.findall(pattern, (folder / name).read_text(), re.MULTILINE)
 
 
+def test_what_cannot_be_written_leaves_the_project_as_it_was(project):
+    """A link to nowhere is in the way, which shows when half of the files are written."""
+    folder = project("flat")
+    (folder / "Dockerfile.cpu").symlink_to("nowhere/at/all")
+    existing.commit(folder)
+    said = refused(folder)
+    assert "so nothing was changed: mend that, then run this again." in said
+    assert not (folder / "docker").exists()
+    assert (folder / "Dockerfile.cpu").is_symlink()
+
+
 CODE_LINES = {
     "flat": ["wordcount /app/src/wordcount"],
     "src": ["src /app/src", "train.py /app/src/train.py"],

@@ -204,7 +204,7 @@ def test_make_hands_a_range_on_whole(tmp_path):
         (tmp_path / name).write_text('#!/bin/sh\nprintf "[%s]" "$@"\n')
         (tmp_path / name).chmod(0o755)
     (tmp_path / "locks").mkdir()
-    for name in ("locks/poetry.txt", "locks/uv.txt", ".tools/done"):
+    for name in ("locks/poetry.txt", "locks/uv.txt", ".tools/poetry/done"):
         (tmp_path / name).touch()
     done = subprocess.run(
         ["make", "add", "NAME=lightning>=2.5 uvicorn[standard]", "tools=PATH=tools:$$PATH"],
@@ -212,7 +212,7 @@ def test_make_hands_a_range_on_whole(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert "[add][--lock][lightning>=2.5][uvicorn[standard]]" in done.stdout, done.stderr
+    assert "[scripts/add.py][add][lightning>=2.5][uvicorn[standard]]" in done.stdout, done.stderr
     assert not list(tmp_path.glob("=*"))
 
 
