@@ -17,6 +17,9 @@ export DEPENDENCY_GROUPS DEV_GROUPS EXTRAS PRUNE POETRY_INSTALLER POETRY_INSTALL
 ifdef NETRC  # empty, it would hide ~/.netrc
 export NETRC
 endif
+# As scripts/host.py does, for what a recipe starts itself: these name the repository of a git hook.
+unexport $(filter-out GIT_SSH% GIT_SSL_% GIT_HTTP_% GIT_PROXY_% GIT_ASKPASS GIT_TERMINAL_PROMPT \
+    GIT_EXEC_PATH GIT_CONFIG_GLOBAL GIT_CONFIG_%SYSTEM,$(filter GIT_%,$(.VARIABLES)))
 
 .PHONY: help
 help: ## list the targets

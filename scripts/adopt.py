@@ -27,6 +27,7 @@ from poetry.core.constraints.version import parse_constraint
 from poetry.core.factory import Factory
 from poetry.core.packages.project_package import ProjectPackage
 
+import host  # noqa: F401  (git forgets its caller's repository)
 from split_locks import ROOTS
 
 TOP = Path(__file__).resolve().parent.parent

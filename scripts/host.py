@@ -13,6 +13,16 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+# What commands here keep of git's variables: how to reach a server, and where the user's settings
+# are. All others name the caller's repository, and a git hook sets them: with GIT_DIR, git would
+# read and change that one, in whatever folder it is started. So this program and all that it starts
+# forget them. scripts/init.py, which can run alone, has the same line.
+GIT_KEPT = (
+    r"GIT_(SSH|SSL_|HTTP_|PROXY_|ASKPASS|TERMINAL_PROMPT|EXEC_PATH|CONFIG_(GLOBAL|.*SYSTEM)$)"
+)
+for _name in [n for n in os.environ if n.startswith("GIT_") and not re.match(GIT_KEPT, n)]:
+    del os.environ[_name]
+
 # Addresses that end up in logs, locks and images.
 ADDRESSES = ("INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL")
 

@@ -15,6 +15,7 @@ the template was taken, for scripts/update.py. `make init` runs it; `uv run` can
 import argparse
 import datetime
 import keyword
+import os
 import re
 import shlex
 import shutil
@@ -27,6 +28,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tomlkit
+
+# As in scripts/host.py, which says why and which is not there where this script runs alone.
+GIT_KEPT = (
+    r"GIT_(SSH|SSL_|HTTP_|PROXY_|ASKPASS|TERMINAL_PROMPT|EXEC_PATH|CONFIG_(GLOBAL|.*SYSTEM)$)"
+)
+for _name in [n for n in os.environ if n.startswith("GIT_") and not re.match(GIT_KEPT, n)]:
+    del os.environ[_name]
 
 TOP = Path(__file__).resolve().parent.parent
 RECORD = ".template.toml"
