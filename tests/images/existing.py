@@ -3,6 +3,9 @@
 import subprocess
 from pathlib import Path
 
+# A torch whose CUDA packages Poetry resolves in four seconds, and the build that the default index
+# has of it. Those of 2.13 are extras of one package, which takes Poetry half a minute each time.
+TORCH, TORCHVISION, GPU = "2.9.1", "0.24.1", "cu128"
 FLAT = {
     "pyproject.toml": """\
 # As Poetry 1 wrote it.
@@ -15,8 +18,8 @@ readme = "README.md"  # Poetry wants it to be there
 packages = [{ include = "wordcount" }]
 
 [tool.poetry.dependencies]
-python = "^3.10"
-torch = "2.13.0"
+python = ">=3.10,<3.15"  # as triton has it
+torch = "2.9.1"
 
 [tool.poetry.group.dev.dependencies]
 pytest = "^7.4"  # older than the image's tests have it
@@ -47,8 +50,8 @@ name = "ocean"
 version = "0.1.0"
 requires-python = ">=3.11,<3.13"
 dependencies = [
-    "torch (>=2.13,<2.14)", # the range's last
-    "torchvision (==0.28.0)",
+    "torch (>=2.9,<2.10)", # the range's last
+    "torchvision (==0.24.1)",
 ]
 
 [tool.poetry]
@@ -75,7 +78,7 @@ package-mode = false
 
 [tool.poetry.dependencies]
 python = "~3.11"
-torch = "2.13.0"
+torch = "2.9.1"
 """,
     "train.py": "from models.net import NAME\n\nprint(NAME)\n",
     "evaluate.py": "",

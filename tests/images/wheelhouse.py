@@ -13,8 +13,15 @@ import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
+from packaging.markers import Marker
+
 import split_locks
 
+# What markers are asked of.
+IMAGE = {
+    **{"python_version": "3.11", "python_full_version": "3.11.9", "extra": ""},
+    **{"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
+}
 MODULES = {
     "torch": {
         "torch/__init__.py": "from . import cuda, version\nfrom .version import __version__\n",
@@ -71,6 +78,13 @@ def wheel(folder: Path, name: str, version: str, build: str, requires: list[str]
     return target
 
 
+def holds(how: str | dict | list) -> bool:
+    """Return whether a dependency, as poetry.lock has it, is one in the images."""
+    ways = how if isinstance(how, list) else [how]
+    markers = [way.get("markers", "") if isinstance(way, dict) else "" for way in ways]
+    return any(not marker or Marker(marker).evaluate(IMAGE) for marker in markers)
+
+
 def requirements(poetry_lock: dict, name: str, torch_lock: str) -> list[str]:
     """Return what a stub asks for: the plain packages that poetry.lock says it needs, and its kin.
 
@@ -78,7 +92,12 @@ def requirements(poetry_lock: dict, name: str, torch_lock: str) -> list[str]:
     """
     family = split_locks.family(poetry_lock)
     here = [package for package in poetry_lock["package"] if package["name"] == name]
-    needs = {need for package in here for need in package.get("dependencies", {})}
+    needs = {
+        need
+        for package in here
+        for need, how in package.get("dependencies", {}).items()
+        if holds(how)
+    }
     found = sorted(need for need in needs if split_locks.normalize(need) not in family)
     if name == "torch":
         for kin in BLOCK.finditer(torch_lock):
@@ -101,6 +120,15 @@ def stub(project: Path, build: str, folder: Path) -> None:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         lines.append(f"{pin.group().rstrip()} \\\n    --hash=sha256:{digest}")
     lock.write_text("\n".join(lines) + "\n")
+
+
+def family(project: Path, build: str, folder: Path) -> None:
+    """Write stub wheels of torch and its sisters in poetry.lock, for a build without a lock."""
+    poetry_lock = split_locks.read(project / "poetry.lock")
+    for name in split_locks.ROOTS:
+        for version in split_locks.versions(poetry_lock).get(name, ()):
+            needs = requirements(poetry_lock, name, "")
+            wheel(folder, name, f"{version}+{build}", build, needs)
 
 
 def pages(folder: Path) -> None:

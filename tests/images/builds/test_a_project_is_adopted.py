@@ -11,11 +11,9 @@ from functools import partial
 
 import pytest
 
-import build as build_script
 import existing
-import split_locks
 import wheelhouse
-from images import PATCHING, REPOSITORY, TOP, Image, unpatched
+from images import REPOSITORY, TOP, Image, unpatched
 
 
 def make(folder, *arguments):
@@ -34,50 +32,46 @@ def use_these_tools(folder):
         os.utime(file, (0, 0))
 
 
-# What `dev` promises, the sample's left out.
-CONTRACT = TOP / "tests" / "images" / "contract"
-OF_DEV = [
-    str(file.relative_to(CONTRACT))
-    for file in sorted((CONTRACT / "dev").glob("test_*.py"))
-    if not file.name.startswith("test_the_sample")
-]
+# What `dev` promises of a project that is in the images in its own way.
+HELD = "dev/test_torch_is_held.py::"
+OF_DEV = (
+    *("dev/test_the_lock_leaves_nothing_to_do.py", "torch/test_the_image_is_the_locks.py"),
+    "dev/test_poetry_uses_the_venv.py::test_the_lock_is_up_to_date",
+    *(f"{HELD}test_poetry_leaves_it_alone", f"{HELD}test_imports_come_from_the_workspace"),
+)
 
 
 def adopt(layout, tmp_path):
     """Make a project of a layout, adopt it and make its locks.
 
-    Return the project's folder, its GPU build and the folders of its stub wheels.
+    Return the project's folder and the folders of its stub wheels, by build.
     """
-    with PATCHING:
-        folder, gpu = tmp_path / layout, build_script.default_gpu_build()
+    folder = tmp_path / layout
     existing.write(folder, existing.LAYOUTS[layout])
-    said = make(TOP, "adopt", f"INTO={folder}", f"BUILD={gpu}")
+    said = make(TOP, "adopt", f"INTO={folder}", f"BUILD={existing.GPU}")
     run = ["-f", "image.mk"] if (folder / "image.mk").exists() else []
-    assert f"make {' '.join([*run, 'lock'])} BUILD={gpu}\n" in said
+    assert f"make {' '.join([*run, 'lock'])} BUILD={existing.GPU}\n" in said
     if layout != "flat":
         use_these_tools(folder)
-    make(folder, *run, "lock", f"BUILD={gpu}")
+    make(folder, *run, "lock", f"BUILD={existing.GPU}")
     use_these_tools(folder)
-    poetry_lock = split_locks.read(folder / "poetry.lock")
-    wheels = {gpu: tmp_path / "gpu", "cpu": tmp_path / "cpu"}
-    for name in split_locks.ROOTS:
-        for version in split_locks.versions(poetry_lock).get(name, ()):
-            needs = wheelhouse.requirements(poetry_lock, name, "")
-            wheelhouse.wheel(wheels["cpu"], name, f"{version}+cpu", "cpu", needs)
+    wheels = {build: tmp_path / build for build in (existing.GPU, "cpu")}
+    wheelhouse.family(folder, "cpu", wheels["cpu"])
     make(folder, *run, "lock", "BUILD=cpu", f"WHEELS={wheels['cpu']}")
-    wheelhouse.stub(folder, gpu, wheels[gpu])
+    wheelhouse.stub(folder, existing.GPU, wheels[existing.GPU])
     existing.commit(folder)
-    return folder, gpu, wheels
+    return folder, wheels
 
 
 @pytest.fixture
 def build_both(docker_build, engine):
-    """Return a function that builds a stage with both Dockerfiles and returns the images."""
+    """Return a function that builds a stage with both Dockerfiles, or with one."""
     tags = []
 
-    def build(folder, gpu, wheels, stage="runtime"):
+    def build(folder, wheels, stage="runtime", only=None):
         found = {}
-        for name, dockerfile in ((gpu, "Dockerfile"), ("cpu", "Dockerfile.cpu")):
+        for name in [only] if only else wheels:
+            dockerfile = "Dockerfile.cpu" if name == "cpu" else "Dockerfile"
             version = re.search(r'(?m)^version = "(.+)"', (folder / "pyproject.toml").read_text())
             tag = f"{REPOSITORY}:{folder.name}-{stage}-{name}"
             done = docker_build(
@@ -98,39 +92,45 @@ def build_both(docker_build, engine):
 
 @pytest.mark.locked(partial(adopt, "flat"))
 def test_a_flat_package_all_the_way(locked, build_both, docker_run, hold):
-    folder, gpu, wheels = locked
+    folder, wheels = locked
+    gpu = existing.GPU
     assert make(folder, "test") == "their test\n"
-    images = build_both(folder, gpu, wheels)
+    images = build_both(folder, wheels)
     for build, image in images.items():
         done = docker_run(image)
-        assert (done.returncode, done.stdout) == (0, f"words on 2.13.0+{build}\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, f"words on {existing.TORCH}+{build}\n"), (
+            done.stderr
+        )
     # By its own copy of the tests, in an environment that its own locks make.
-    options = f"PYTEST_ARGS=--stub -q -p no:cacheprovider --project={folder}"
+    some = "-k 'test_torch_is or test_files or test_it_says'"
+    options = f"PYTEST_ARGS=--stub -q -p no:cacheprovider --project={folder} {some}"
     tag = images[gpu].tag
     said = make(folder, "-f", "image.mk", "check", f"IMAGE={tag}", f"BUILD={gpu}", options)
     assert re.search(r"\d\d passed", said), said
-    dev = build_both(folder, gpu, wheels, "dev")[gpu]
+    dev = build_both(folder, wheels, "dev", only=gpu)[gpu]
     done = docker_run(dev, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
-    found = hold(dev, False, *OF_DEV, "torch/test_the_image_is_the_locks.py")
+    found = hold(dev, False, *OF_DEV)
     assert set(found.values()) == {""}, found
 
 
 @pytest.mark.parametrize(
-    "says",
+    ("says", "only"),
     [
-        pytest.param("waves", marks=pytest.mark.locked(partial(adopt, "src"))),
-        pytest.param("net on", marks=pytest.mark.locked(partial(adopt, "scripts"))),
+        pytest.param("waves", existing.GPU, marks=pytest.mark.locked(partial(adopt, "src"))),
+        pytest.param("net on", "cpu", marks=pytest.mark.locked(partial(adopt, "scripts"))),
     ],
     ids=["src", "scripts"],
 )
-def test_other_layouts(locked, build_both, docker_run, hold, says):
-    folder, gpu, wheels = locked
-    images = build_both(folder, gpu, wheels)
+def test_other_layouts(locked, build_both, docker_run, hold, says, only):
+    folder, wheels = locked
+    images = build_both(folder, wheels, only=only)
     for build, image in images.items():
         done = docker_run(image)
-        assert (done.returncode, done.stdout) == (0, f"{says} 2.13.0+{build}\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, f"{says} {existing.TORCH}+{build}\n"), (
+            done.stderr
+        )
     code = (
         "runtime/test_every_file_is_accounted_for.py::test_files_of_the_code",
         "runtime/test_it_runs_where_users_run_it.py::test_the_code_can_be_imported_from_anywhere",

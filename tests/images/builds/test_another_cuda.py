@@ -7,6 +7,7 @@ the same local versions, the digest in each link.
 import functools
 import http.server
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -18,15 +19,13 @@ from split_locks import ROOTS
 BUILD = "cu118"
 
 
-@pytest.fixture
-def index(engine, tmp_path):
-    """Serve a folder the way that PyTorch serves its index, and return it and its address."""
-    if engine.info()["OperatingSystem"] == "Docker Desktop":
-        pytest.skip("Docker Desktop's builds run in a virtual machine, which cannot reach this one")
-    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+@contextmanager
+def serving(folder):
+    """Serve a folder the way that PyTorch serves its index, and give the address."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield tmp_path / BUILD, f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
@@ -37,8 +36,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         """Print nothing."""
 
 
-def test_lock_build_and_contract(fork, docker_build, hold, engine, index):
-    folder, url = index
+def lock(parent, fork):
+    """Return a copy of the repository with a lock made from an index, and the index's folder."""
+    folder = parent / "index" / BUILD
     project = fork()
     poetry_lock = split_locks.read(project / "poetry.lock")
     versions = split_locks.versions(poetry_lock)
@@ -51,12 +51,28 @@ def test_lock_build_and_contract(fork, docker_build, hold, engine, index):
         wheelhouse.wheel(folder, name, version, BUILD, [])
     wheelhouse.pages(folder)
 
-    command = ("make", "lock", f"BUILD={BUILD}", f"TORCH_INDEX_URL={url}")
-    Project(project, BUILD, lock_command=command).lock()
+    with serving(folder.parent) as url:
+        command = ("make", "lock", f"BUILD={BUILD}", f"TORCH_INDEX_URL={url}")
+        Project(project, BUILD, lock_command=command).lock()
     lock = (project / f"locks/torch.{BUILD}.txt").read_text()
     assert lock.startswith(f"--index-url https://download.pytorch.org/whl/{BUILD}\n")
     assert split_locks.pins(lock) == roots | cuda
+    return project, folder.parent
 
+
+@pytest.fixture
+def project_and_url(locked, engine):
+    """Return the project and the address of the index, which is served again."""
+    if engine.info()["OperatingSystem"] == "Docker Desktop":
+        pytest.skip("Docker Desktop's builds run in a virtual machine, which cannot reach this one")
+    project, folder = locked
+    with serving(folder) as url:
+        yield project, url
+
+
+@pytest.mark.locked(lock, "fork")
+def test_build_and_contract(project_and_url, docker_build, hold, engine):
+    project, url = project_and_url
     # Only this step may reach the index on this machine; the others come from the cache.
     dockerfile = project / "Dockerfile"
     before, stage, after = dockerfile.read_text().partition("FROM base AS torch\n")

@@ -310,7 +310,7 @@ def edited(layout, old, new):
     return {"pyproject.toml": text.replace(old, new)}
 
 
-TORCH = 'torch = "2.13.0"'
+TORCH = f'torch = "{existing.TORCH}"'
 GROUP = "[tool.poetry.group.gpu.dependencies]"
 HATCH = '[project]\nname = "x"\n[build-system]\nbuild-backend = "hatchling"\n'
 SOURCE = """torch = { version = "2.13.0", source = "p" }
