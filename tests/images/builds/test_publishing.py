@@ -1,6 +1,6 @@
 """The steps of the workflows on stub wheels: the cache out and in again, tested, pushed, published.
 
-On engines with containerd's image store and a registry, for which the private engine makes way.
+On an engine with containerd's image store and a registry, for which the private engine makes way.
 """
 
 import json
@@ -20,26 +20,31 @@ import ci_here
 import engine as engine_script
 import machines
 
+# A part of the contract, to have tests that pass: contract/ holds all of it against such an image.
+PROMISES = "--stub -q -k 'test_python or test_none_of'"
+
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def top(engine, background):
-    """Return a folder for engines and a registry, while the private engine is stopped."""
+def private(engine, background):
+    """Return the private engine, as a machine."""
     background.wait()
-    private = engine_script.folder()
-    if os.environ.get("DOCKER_HOST") != f"unix://{private}/docker.sock":
+    if os.environ.get("DOCKER_HOST") != f"unix://{engine_script.folder()}/docker.sock":
         pytest.skip("this machine has a Docker Engine of its own; its two would be in the way")
+    folder = engine_script.folder()
+    return machines.Machine(folder.parent, folder.name, dict(os.environ))
+
+
+@pytest.fixture(scope="module")
+def top(private):
+    """Return a folder for an engine and a registry."""
     top = Path(tempfile.mkdtemp(prefix="image-test.", dir="/var/tmp"))
-    engine_script.stop(private)
-    try:
-        (top / "root").symlink_to(private / "root")
-        yield top
-    finally:
-        for name in ("base", "sbom", "main", "fork"):
-            machines.Machine(top, name).remove()
-        shutil.rmtree(top)
-        engine_script.up()
+    (top / "root").symlink_to(private.top / private.name / "root")
+    yield top
+    machines.Machine(top, "main").remove()
+    shutil.rmtree(top)
+    engine_script.up()
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +56,14 @@ def registry(top):
 
 
 @pytest.fixture(scope="module")
-def environment(top, registry, stub_projects, index_url):
+def environment(top, registry, stub_projects, index_url, private, base_image):
     """Return what the workflow sets, but for what differs from job to job."""
-    base = machines.base_image(top, registry)
+    base = machines.base_image(top, registry, private, base_image)
     return {
-        **{"BUILD": "cpu", "BASE_IMAGE": base, "INDEX_URL": index_url, "PYTEST_ARGS": "--stub -q"},
+        **{"BUILD": "cpu", "BASE_IMAGE": base, "INDEX_URL": index_url, "PYTEST_ARGS": PROMISES},
         **{"REPOSITORY": f"{registry.host}/Me/Project", "GITHUB_REF_NAME": tag(stub_projects)},
         "CACHE": f"{registry.host}/Me/Project/cache",
-        "SBOM_GENERATOR": ci_here.sbom_generator(top, registry, base),
+        "SBOM_GENERATOR": ci_here.sbom_generator(top, registry, base, private),
         "WHEELS": stub_projects["cpu"].arguments[0].partition("wheels=")[2],
     }
 
@@ -97,25 +102,17 @@ def job(top, stub_projects, environment):
 
 
 @pytest.fixture(scope="module")
-def main(job, top):
-    """Return the machine of a job on main, and what its steps said: built, tested, pushed."""
+def main(job, top, private):
+    """Return the machine of a job on main, and what its steps said: built, tested, pushed.
+
+    The private engine makes way for it.
+    """
+    engine_script.stop(private.top / private.name)
     machine = machines.Machine(top, "main")
     machine.start()
     code, output = job(machine, "store", "image", "test", "push", CACHE_WRITE="yes")
     assert code == 0, output
     return machine, output
-
-
-@pytest.fixture
-def another(top, main):
-    """Return a machine with nothing on it, while that of `main` is stopped."""
-    machine, _ = main
-    engine_script.stop(top / "main")
-    fork = machines.Machine(top, "fork")
-    fork.start()
-    yield fork
-    fork.remove()
-    engine_script.start(top / "main", machine.environment, "--feature=containerd-snapshotter=true")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +133,7 @@ def test_what_is_pushed_is_what_was_tested(main, environment, folder):
     )
     assert f"Pushed {name}" in output
     assert inspect(machine, name, "Manifest")["digest"] == facts["digest"]
-    assert facts["tests"]["passed"] > 50 and not facts["tests"]["failed"]
+    assert facts["tests"]["passed"] > 20 and not facts["tests"]["failed"]
 
 
 def test_layers_are_packed_with_zstd(main, environment, folder):
@@ -174,29 +171,6 @@ def test_the_summary_says_what_was_built(main, job):
     assert re.search(r"^\| `/mnt/install-torch.*` \| [\d.]+ \|$", output, re.MULTILINE)
 
 
-def test_a_pull_request_takes_torch_from_the_cache_and_writes_nothing(job, another, environment):
-    cache = f"{environment['CACHE'].lower()}:cpu-{ci.architecture()}"
-    before = inspect(another, cache, "Manifest")["digest"]
-    code, output = job(another, "image", SBOM_GENERATOR="")
-    assert code == 0, output
-    (number,) = re.findall(r"^#(\d+) \[torch 1/1\]", output, re.MULTILINE)
-    assert f"#{number} CACHED" in output
-    assert "[builder 1/1]" in output and "exporting cache" not in output
-    assert inspect(another, cache, "Manifest")["digest"] == before
-
-
-def test_another_machine_makes_the_same_layers(job, another, environment, folder):
-    """With containerd's store, from nothing: all layers but the code's are in the registry."""
-    facts = json.loads((folder / "tested.json").read_text())
-    name = f"{environment['REPOSITORY'].lower()}@{facts['digest']}"
-    first = inspect(another, name, "Image")["rootfs"]["diff_ids"]
-    code, output = job(another, "image", SBOM_GENERATOR="", CACHE="")
-    assert code == 0, output
-    tag = f"{build_script.image_name()}:cpu"
-    words = ("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
-    assert json.loads(another.docker(*words))[:-1] == first[:-1]
-
-
 def test_published_under_version_build_and_digest(main, job, environment, folder):
     machine, _ = main
     (folder / "tested").mkdir()
@@ -218,11 +192,11 @@ def test_two_architectures_become_one_image(main, job, environment, folder, stub
     """The second is another image of this machine's, noted as Arm's."""
     machine, _ = main
     note = (folder / "tested.json").read_text()
-    module = stub_projects["cpu"].folder / "src" / "another.py"
+    project = stub_projects["cpu"].folder
+    module = project / "src" / "another.py"
     module.write_text("SECRET = 2\n")
-    some = {"PYTEST_ARGS": "--stub -q -k test_python"}
     try:
-        code, output = job(machine, "image", "test", "push", **some)
+        code, output = job(machine, "image", "test", "push")
         assert code == 0, output
         other = json.loads((folder / "tested.json").read_text())
     finally:
@@ -237,13 +211,16 @@ def test_two_architectures_become_one_image(main, job, environment, folder, stub
     code, output = job(machine, "publish reports/both")
     assert code
     assert f"ERROR: {repository}:{version}-cpu is published already, and another image" in output
-    environment = {"REPOSITORY": f"{repository}/both"}
-    for facts in (json.loads(note), other):
-        source = f"{repository}@{facts['digest']}"
-        machine.docker("buildx", "imagetools", "create", f"--tag={repository}/both:x", source)
-    code, output = job(machine, "publish reports/both", **environment)
+    # The next version, in the repository that has both: nothing is copied to another one.
+    pyproject = project / "pyproject.toml"
+    before = pyproject.read_text()
+    pyproject.write_text(before.replace(f'version = "{version}"', 'version = "9.9"', 1))
+    try:
+        code, output = job(machine, "publish reports/both", GITHUB_REF_NAME="v9.9")
+    finally:
+        pyproject.write_text(before)
     assert code == 0, output
-    index = machine.docker("buildx", "imagetools", "inspect", "--raw", f"{repository}/both:cpu")
+    index = machine.docker("buildx", "imagetools", "inspect", "--raw", f"{repository}:9.9-cpu")
     digests = {manifest["digest"] for manifest in json.loads(index)["manifests"]}
     for facts in (json.loads(note), other):
         name = f"{repository}@{facts['digest']}"
@@ -285,3 +262,35 @@ def test_without_an_sbom_it_is_not_pushed(main, job):
     code, output = job(machine, "image", "test", "push", SBOM_GENERATOR="")
     assert code
     assert "has no SBOM: set SBOM_GENERATOR when it is built." in output
+
+
+@pytest.fixture
+def empty(main):
+    """Return the machine, with nothing on it anymore."""
+    machine, _ = main
+    machine.docker("system", "prune", "--all", "--force", "--volumes")
+    assert machine.docker("image", "ls", "--quiet") == ""
+    return machine
+
+
+def test_another_machine_makes_the_same_layers(job, empty, environment, folder):
+    """From nothing, without the cache: all layers but the code's are those in the registry."""
+    facts = json.loads((folder / "tested.json").read_text())
+    name = f"{environment['REPOSITORY'].lower()}@{facts['digest']}"
+    first = inspect(empty, name, "Image")["rootfs"]["diff_ids"]
+    code, output = job(empty, "image", SBOM_GENERATOR="", CACHE="")
+    assert code == 0, output
+    tag = f"{build_script.image_name()}:cpu"
+    words = ("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag)
+    assert json.loads(empty.docker(*words))[:-1] == first[:-1]
+
+
+def test_a_pull_request_takes_torch_from_the_cache_and_writes_nothing(job, empty, environment):
+    cache = f"{environment['CACHE'].lower()}:cpu-{ci.architecture()}"
+    before = inspect(empty, cache, "Manifest")["digest"]
+    code, output = job(empty, "image", SBOM_GENERATOR="")
+    assert code == 0, output
+    (number,) = re.findall(r"^#(\d+) \[torch 1/1\]", output, re.MULTILINE)
+    assert f"#{number} CACHED" in output
+    assert "[builder 1/1]" in output and "exporting cache" not in output
+    assert inspect(empty, cache, "Manifest")["digest"] == before
