@@ -8,7 +8,9 @@ import posixpath
 import re
 import subprocess
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -74,10 +76,27 @@ class Contents:
                 return index
         raise AssertionError("no layer was made by docker/base/install-python.sh")
 
-    def files(self, layers: list[Layer] | None = None) -> dict[str, Entry]:
-        """Return what a container would see of these layers (default: all), by path."""
+    def files(self) -> dict[str, Entry]:
+        """Return what a container would see, by path. Do not change it."""
+        return self._files
+
+    def base_files(self) -> dict[str, Entry]:
+        """Return what the base image had. Do not change it."""
+        return self._base_files
+
+    @cached_property
+    def _files(self) -> dict[str, Entry]:
+        return self.merged(self.layers)
+
+    @cached_property
+    def _base_files(self) -> dict[str, Entry]:
+        return self.merged(self.layers[: self.own])
+
+    @staticmethod
+    def merged(layers: list[Layer]) -> dict[str, Entry]:
+        """Return what a container would see of these layers, by path."""
         seen: dict[str, Entry] = {}
-        for layer in self.layers if layers is None else layers:
+        for layer in layers:
             for path in layer.entries:
                 folder, name = posixpath.split(path)
                 if name == ".wh..wh..opq":  # all that the layers below have in the folder is gone
@@ -94,24 +113,41 @@ class Contents:
             }
         return seen
 
-    def base_files(self) -> dict[str, Entry]:
-        """Return what the base image had."""
-        return self.files(self.layers[: self.own])
 
-
-# Layers that have been read, by their digest: their entries, and where they have a canary.
+# A folder to keep in what was read, for several processes that read images with the same layers.
+KEPT = "LAYERS_CACHE"
+# Layers that this process has read, by their names in `docker save`: their entries, and where they
+# have the canary.
 known: dict[str, tuple[dict[str, Entry], list[str]]] = {}
-# A folder to keep them in, for several processes that read images with the same layers.
-KEPT = os.environ.get("LAYERS_CACHE")
 
 
 def read(tag: str, canary: bytes) -> Contents:
     """Read an image by way of `docker save`, and look for a canary in everything that it has."""
+    command = ["docker", "image", "inspect", "--format={{.Id}}", tag]
+    digest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    texts, canaries = kept(f"image-{digest}", lambda: save(tag, canary))
+    (manifest,) = json.loads(texts["manifest.json"])
+    config = json.loads(texts[manifest["Config"]])
+    made = [entry for entry in config["history"] if not entry.get("empty_layer")]
+    # An image that was imported has a layer more than its history, at the bottom. None has a line
+    # more than layers, unless something is wrong that test_history is to find.
+    count = len(manifest["Layers"])
+    made = ([{}] * (count - len(made)) + made)[-count:]
+    found = [layer(name) for name in manifest["Layers"]]
+    layers = [
+        Layer(entry.get("created_by", ""), entries)
+        for entry, (entries, _) in zip(made, found, strict=True)
+    ]
+    return Contents(config, layers, canaries + [path for _, paths in found for path in paths])
+
+
+def save(tag: str, canary: bytes) -> tuple[dict[str, bytes], list[str]]:
+    """Read an image's layers; return its other files, and which of those have the canary."""
     texts: dict[str, bytes] = {}
     canaries: list[str] = []
     command = ["docker", "save", tag]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as save:
-        with tarfile.open(fileobj=save.stdout, mode="r|") as outer:
+        with tarfile.open(fileobj=save.stdout, mode="r|", bufsize=CHUNK) as outer:
             for member in outer:
                 # Docker 25 and newer write blobs, older ones json files and layer.tar.
                 if not member.isreg() or not re.search(r"^blobs/|json$|/layer\.tar$", member.name):
@@ -122,24 +158,32 @@ def read(tag: str, canary: bytes) -> Contents:
                     texts[member.name] = head + stream.read()
                     if canary in texts[member.name]:
                         canaries.append(f"the image's {member.name}")
-                elif head and member.name not in known:
-                    layer = unpacked(Rest(head, stream))
-                    known[member.name] = read_once(member.name, layer, canary)
+                elif head:
+                    layer(member.name, unpacked(Rest(head, stream)), canary)
         if save.wait():
             raise RuntimeError(f"`docker save {tag}` failed")
-    (manifest,) = json.loads(texts["manifest.json"])
-    config = json.loads(texts[manifest["Config"]])
-    made = [entry for entry in config["history"] if not entry.get("empty_layer")]
-    # An image that was imported has a layer more than its history, at the bottom. None has a line
-    # more than layers, unless something is wrong that test_history is to find.
-    count = len(manifest["Layers"])
-    made = ([{}] * (count - len(made)) + made)[-count:]
-    layers = [
-        Layer(entry.get("created_by", ""), known[name][0])
-        for entry, name in zip(made, manifest["Layers"], strict=True)
-    ]
-    canaries += [found for name in manifest["Layers"] for found in known[name][1]]
-    return Contents(config, layers, canaries)
+    return texts, canaries
+
+
+def layer(
+    name: str, stream: IO[bytes] | None = None, canary: bytes = b""
+) -> tuple[dict[str, Entry], list[str]]:
+    """Return what `read_layer` returns of a layer, which is read once."""
+    if name not in known:
+        known[name] = kept(name, lambda: read_layer(stream, canary))
+    return known[name]
+
+
+def kept(name: str, make: Callable[[], object]) -> object:
+    """Return what a function makes, from the folder of KEPT if some process has left it there."""
+    if not os.environ.get(KEPT):
+        return make()
+    file = Path(os.environ[KEPT], re.sub("[/:]", "-", name))
+    if not file.exists():
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(pickle.dumps(make()))
+        unfinished.replace(file)
+    return pickle.loads(file.read_bytes())
 
 
 class Rest:
@@ -165,23 +209,11 @@ def unpacked(stream: Rest) -> IO[bytes]:
     return zstd.ZstdFile(stream) if head == ZSTD else stream
 
 
-def read_once(name: str, stream: IO[bytes], canary: bytes) -> tuple[dict[str, Entry], list[str]]:
-    """Return what `read_layer` returns, from the folder KEPT if some process has left it there."""
-    if not KEPT:
-        return read_layer(stream, canary)
-    file = Path(KEPT, name.replace("/", "-"))
-    if not file.exists():
-        unfinished = file.with_suffix(f".{os.getpid()}")
-        unfinished.write_bytes(pickle.dumps(read_layer(stream, canary)))
-        unfinished.replace(file)
-    return pickle.loads(file.read_bytes())
-
-
 def read_layer(stream: IO[bytes], canary: bytes) -> tuple[dict[str, Entry], list[str]]:
     """Return a layer's entries by path, and the paths where the canary is."""
     entries: dict[str, Entry] = {}
     canaries: list[str] = []
-    with tarfile.open(fileobj=stream, mode="r|*") as layer:
+    with tarfile.open(fileobj=stream, mode="r|*", bufsize=CHUNK) as layer:
         for member in layer:
             path = posixpath.normpath(member.name).lstrip("/")
             digest, head, text, tail = "", b"", [], b""

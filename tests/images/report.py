@@ -16,8 +16,13 @@ WORDS = {"passed": "✓", "failed": "**failed**", "error": "**failed**", "skippe
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Add to a test's report what it promises and of which image."""
+    """Add to a test's report what it promises and of which image.
+
+    With --no-skips a test that is skipped fails: what was to be seen was not.
+    """
     report = yield
+    if report.skipped and item.config.getoption("--no-skips", False):
+        report.outcome, report.longrepr = "failed", f"it was skipped: {report.longrepr[2]}"
     if report.when == "setup" and CONTRACT in item.path.parents:
         promise = inspect.getdoc(item.function)
         if not promise:

@@ -30,9 +30,12 @@ def test_image_and_check(make, stub_projects, engine):
     done = make("image")
     assert done.returncode == 0, done.stdout + done.stderr
     tag = f"IMAGE={REPOSITORY}:cpu"
-    done = make("check", tag, "PYTEST_ARGS=--stub -q -p no:cacheprovider")
+    # A part of the contract: contract/ holds all of it against such an image.
+    some = "PYTEST_ARGS=--stub -q -p no:cacheprovider -k 'test_it_says or test_torch_is'"
+    done = make("check", tag, some)
     assert done.returncode == 0, done.stdout + done.stderr
-    done = make("check", tag, f"BUILD={build_script.default_gpu_build()}", "PYTEST_ARGS=--stub -q")
+    assert " passed" in done.stdout
+    done = make("check", tag, f"BUILD={build_script.default_gpu_build()}", some)
     assert done.returncode != 0
     assert "AssertionError: torch.version.cuda is None" in done.stdout
 

@@ -25,7 +25,7 @@ import build as build_script
 import layers
 import split_locks
 import wheelhouse
-from images import CANARY, LABEL, WITHOUT_GPU, Image
+from images import CANARY, ENVIRONMENT, LABEL, Image
 
 HERE = Path(__file__).resolve().parent
 # The stages that keep the promises of each folder.
@@ -42,7 +42,7 @@ IMAGES = {
     ("stub-gpu", "runtime"): "stub",
     ("stub-gpu", "dev"): "stub",
     ("stub-cpu", "runtime"): "stub",
-    ("debian-13", "base"): "real",
+    ("debian-13", "base"): "stub",
     ("gpu", "runtime"): "real",
     ("gpu", "dev"): "real",
     ("cpu", "runtime"): "real",
@@ -65,7 +65,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parameters = [pytest.param(("given", option("--stage")), id="given")] if fits else []
     else:
         parameters = [
-            pytest.param((kind, stage), id=f"{kind}-{stage}", marks=getattr(pytest.mark, mark))
+            pytest.param(
+                (kind, stage),
+                id=f"{kind}-{stage}",
+                marks=[getattr(pytest.mark, mark), *([pytest.mark.cpu] if kind == "cpu" else [])],
+            )
             for (kind, stage), mark in IMAGES.items()
             if stage in stages
             and not (needs_torch if mark == "stub" else needs_stub)
@@ -75,13 +79,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Drop the promises that the named image's stage does not make, rather than skip them."""
-    none = [
-        item
-        for item in items
-        if "image" in getattr(item, "fixturenames", ())
-        and not isinstance(item.callspec.params["image"], tuple)
-    ]
+    """Drop the promises that an image's stage does not make, rather than skip them.
+
+    And those that are asked of one image alone: the GPU's, or the one that is named.
+    """
+
+    def drop(item: pytest.Item) -> bool:
+        if "image" not in getattr(item, "fixturenames", ()):
+            return False
+        image = item.callspec.params["image"]
+        if not isinstance(image, tuple):
+            return True
+        return bool(item.get_closest_marker("once")) and image[0] not in ("gpu", "given")
+
+    none = [item for item in items if drop(item)]
     if none:
         config.hook.pytest_deselected(items=none)
         items[:] = [item for item in items if item not in none]
@@ -89,22 +100,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, engine: docker.DockerClient) -> Iterator[Image]:
-    """Return the image that a test asserts something of; each is built once."""
+    """Return the image that a test asserts something of; each is built once.
+
+    It stays until the end of the session, since tests of an image are not all in a row.
+    """
     kind, stage = request.param
     option = request.config.getoption
     if kind == "given":
         project, arguments = option("--project").absolute(), tuple(option("--build-arg"))
         yield Image(option("--image"), stage, option("--build"), project, arguments)
         return
-    images = "stub_images" if kind.startswith("stub") else "real_images"
-    image_ = request.getfixturevalue(images)[kind, stage].result()
-    yield image_
-    engine.images.remove(image_.tag, force=True)
+    yield request.getfixturevalue("images_ahead")[kind, stage][0].result()
 
 
 @pytest.fixture(scope="session")
-def contents(image: Image) -> layers.Contents:
+def contents(request: pytest.FixtureRequest, image: Image) -> layers.Contents:
     """Return what the image holds, read from its layers without a container."""
+    if not request.config.getoption("--image"):
+        for read in request.getfixturevalue("images_ahead").values():
+            if read[1] and read[0].done() and read[0].result() == image:
+                read[1].result()
     return layers.read(image.tag, CANARY.encode())
 
 
@@ -124,7 +139,7 @@ def inside(
                 detach=True,
                 init=True,
                 labels=dict([LABEL.split("=")]),
-                environment=[option.removeprefix("--env=") for option in WITHOUT_GPU],
+                environment=list(ENVIRONMENT),
             )
         return testinfra.get_host(f"docker://{containers[user].id}")
 

@@ -213,7 +213,7 @@ def terminal(folder, *answers):
     )
     os.close(child)
     screen, left = "", list(answers)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if not select.select([parent], [], [], 0.1)[0]:
             if left and screen.endswith(": "):

@@ -35,8 +35,9 @@ def test_skipped(image):
 '''
 
 
-@pytest.fixture
-def written(tmp_path):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("report")
     folder = tmp_path / "contract"
     folder.mkdir()
     (folder / "test_it.py").write_text(f'"""A file of promises."""\n{TESTS}')

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 def test_torch_compile_works(image, docker_run, seen):

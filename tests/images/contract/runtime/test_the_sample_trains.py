@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from images import LABEL, PLACES
+from images import ENVIRONMENT, LABEL, PLACES
 
 pytestmark = pytest.mark.real
 
@@ -20,10 +20,12 @@ print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in ba
 """
 
 
-@pytest.mark.parametrize("place", ["plain", "all at once"])
-def test_it_trains(image, docker_run, place, seen):
-    """The sample trains, also under any uid with a read-only root and no rights at all."""
-    done = docker_run(image, options=PLACES[place])
+def test_it_trains(image, docker_run, seen):
+    """The sample trains under any uid, with a read-only root, no rights and no network.
+
+    As the image's own user it trains in the test after the next.
+    """
+    done = docker_run(image, options=PLACES["all at once"])
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     device, _, rest = last.partition(": ")
@@ -59,15 +61,16 @@ def test_stopping_leaves_a_checkpoint_to_go_on_from(image, engine, tmp_path, see
         detach=True,
         volumes={str(tmp_path): {"bind": "/results"}},
         labels=dict([LABEL.split("=")]),
+        environment=list(ENVIRONMENT),
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (tmp_path / "checkpoint.pt").exists():
         assert time.monotonic() < deadline, container.logs().decode()
         time.sleep(0.2)
     start = time.monotonic()
-    container.stop(timeout=20)
+    container.stop(timeout=30)
     took = time.monotonic() - start
-    assert took < 10, f"it took {took:.0f} s"  # two seconds, and a noisy machine's slack
+    assert took < 25, f"it took {took:.0f} s"  # two seconds, and a busy machine's slack
     assert container.wait()["StatusCode"] == 143
     assert b"Stopped; /results/checkpoint.pt has" in container.logs()
     mount = f"--volume={tmp_path}:/results"

@@ -17,16 +17,21 @@ print(json.dumps(sorted(d.metadata["Name"] for d in m.distributions())))
 """
 
 
-def probe(host):
+@pytest.fixture(scope="session")
+def probed(inside):
+    """Return what PROBE ended with, run once, since to import torch takes seconds."""
+    return inside().run("python -c %s", PROBE)
+
+
+def probe(probed):
     """Return torch's version, its CUDA version and whether there is a GPU."""
-    done = host.run("python -c %s", PROBE)
-    assert done.rc == 0, f"torch cannot be imported: {done.stderr}"
-    return json.loads(done.stdout)
+    assert probed.rc == 0, f"torch cannot be imported: {probed.stderr}"
+    return json.loads(probed.stdout)
 
 
-def test_version(host, torch_lock, image, seen):
+def test_version(probed, torch_lock, image, seen):
     """torch's version is the lock's, and its local part names the build."""
-    version, _, _ = probe(host)
+    version, _, _ = probe(probed)
     public, _, local = torch_lock["torch"].partition("+")
     assert version == f"{public}+{local or image.build}", f"torch {version}"
     seen(version)
@@ -42,17 +47,17 @@ def test_torchvision(host, torch_lock, image, seen):
     seen(version)
 
 
-def test_cuda(host, pytorch_build, seen):
+def test_cuda(probed, pytorch_build, seen):
     """torch.version.cuda is what the build says, none for cpu; for your own build it is noted."""
-    _, cuda, _ = probe(host)
+    _, cuda, _ = probe(probed)
     if pytorch_build:
         assert cuda == wheelhouse.cuda(pytorch_build), f"torch.version.cuda is {cuda}"
     seen(f"CUDA {cuda}")
 
 
-def test_it_works_without_a_driver(host, seen):
+def test_it_works_without_a_driver(probed, seen):
     """Without a driver torch can be imported and says that there is no CUDA."""
-    _, _, available = probe(host)
+    _, _, available = probe(probed)
     assert available is False
     seen("torch.cuda.is_available() is False")
 
