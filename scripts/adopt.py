@@ -28,6 +28,7 @@ from poetry.core.factory import Factory
 from poetry.core.packages.project_package import ProjectPackage
 
 import host  # noqa: F401  (git forgets its caller's repository)
+from init import ABOUT_TEMPLATE
 from split_locks import ROOTS
 
 TOP = Path(__file__).resolve().parent.parent
@@ -42,7 +43,7 @@ TESTS = re.compile(
 NOT_SCRIPTS = {
     *("adopt.py", "ci_here.py", "init.py", "machines.py", "update.py"),  # the template's own
 }
-NOT_TARGETS = ("adopt", "ci", "init", "update")  # the template's own, too
+NOT_TARGETS = ("ci", "init", "update")  # the template's own, too
 # How the project's code looks is its own business, and the dev containers are not brought.
 NOT_HOOKS = ("ruff-check", "ruff-format", "devcontainer-cpu")
 # Top-level folders and files that hold Python but not the project's code, unless CODE says so.
@@ -368,7 +369,7 @@ def bake_file(text: str, project: Project) -> str:
 
 def makefile(text: str, build: str) -> str:
     """Return the Makefile, with the tools of the tests from a lock of their own."""
-    text = builds(text, build)
+    text = ABOUT_TEMPLATE.sub("", builds(text, build))
     for target in NOT_TARGETS:
         text = re.sub(rf"^\.PHONY: {target}\n(.+\n)+\n", "", text, flags=re.MULTILINE)
     text = swap(text, r"^run: ## .*", "run: ## build the image and run it; results in ./results")
@@ -381,6 +382,7 @@ def makefile(text: str, build: str) -> str:
 def workflow(triggers: str, jobs: str) -> str:
     """Return the workflow with the tests alone, from the text of two of ours."""
     head = triggers.partition("\njobs:\n")[0]
+    jobs = ABOUT_TEMPLATE.sub("", jobs)
     test = re.search(r"^  test:\n(    .*\n|\n)+", f"{jobs}\n", re.MULTILINE).group()
     comment = "# The tests build the GPU and the CPU image and look inside.\n"
     head = swap(head, r"\A(# .*\n)+", comment)

@@ -7,7 +7,7 @@ rules that every Docker Engine makes. The folder is private-docker-engine in ENG
 in ~/.cache, and outlives the engine: the next start takes seconds. It carries a mark, and without
 that mark nothing in it is used or deleted.
 
-    engine.py up | down | remove
+    engine.py up | base | down | remove     `base` also makes the base image
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9
@@ -151,10 +151,10 @@ def connect() -> Environment:
 
 
 @contextmanager
-def locked(top: Path) -> Iterator[None]:
-    """Hold the lock of an engine's own folder, so that two starts at once become one."""
+def locked(top: Path, name: str = "lock") -> Iterator[None]:
+    """Hold a lock in an engine's own folder, so that two starts at once become one."""
     claim(top)
-    with (top / "lock").open("w") as lock:
+    with (top / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -316,7 +316,7 @@ def start(top: Path, environment: Environment, *options: str) -> None:
             stderr=log,
             start_new_session=True,  # Ctrl-C in `make` is not for the engine
         )
-    for _ in range(120):
+    for _ in range(300):
         if version(environment):
             return
         if daemon.poll() is not None:
@@ -379,7 +379,7 @@ def remove(top: Path) -> None:
     claim(top)
     for name in ("bin", "config", "data", "exec", "root"):
         shutil.rmtree(top / name, ignore_errors=True)
-    for name in ("docker.sock", "dockerd.log", "dockerd.pid", "lock", MARK):
+    for name in ("docker.sock", "dockerd.log", "dockerd.pid", "lock", "base.lock", MARK):
         (top / name).unlink(missing_ok=True)
     if not any(top.iterdir()):
         top.rmdir()
@@ -402,7 +402,9 @@ def base_image(environment: Environment) -> str:
         say(f"Base: {ubuntu}")
         return ubuntu
     say(f"Base: Docker Hub does not give {ubuntu}, so a Debian 12 made here with mmdebstrap")
-    bootstrap(environment, made)
+    with locked(folder(), "base.lock"):
+        if quiet(["docker", "image", "inspect", made], environment) is None:
+            bootstrap(environment, made)
     return made
 
 
@@ -441,11 +443,13 @@ def bootstrap(environment: Environment, image: str, suite: str = "bookworm") -> 
 def main() -> None:
     """Run as a command; see the top of this file."""
     parser = argparse.ArgumentParser(description="The private Docker Engine.")
-    parser.add_argument("command", choices=("up", "down", "remove"))
+    parser.add_argument("command", choices=("up", "base", "down", "remove"))
     command = parser.parse_args().command
     top = folder()
     if command == "up":
         connect()
+    elif command == "base":
+        base_image(connect())
     elif not top.exists():
         say(f"No private engine in {top}")
     else:

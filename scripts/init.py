@@ -53,6 +53,7 @@ TEMPLATE_ONLY = (
     "tests/images/template.py",
     "tests/images/unit/test_adopt.py",
     "tests/images/unit/test_benchmark.py",
+    "tests/images/unit/test_git_hooks.py",
     "tests/images/unit/test_init.py",
     "tests/images/unit/test_update.py",
 )

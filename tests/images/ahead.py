@@ -3,49 +3,46 @@
 First those of stub wheels, then those of the real torch, then what builds/conftest.py has to build.
 """
 
-import threading
+import fcntl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import build as build_script
-from images import PATCHING, REPOSITORY, TOP, Image, Project, Result, unpatched
+import layers
+from images import CANARY, PATCHING, REPOSITORY, TOP, Image, Project, Result, unpatched
 
 
-class Turns:
-    """Work that goes on in several threads at a time, and some that does so only alone."""
-
-    def __init__(self) -> None:
-        """Begin with nothing going on."""
-        self.changed, self.count = threading.Condition(), 0  # -1: one alone
-
-    @contextmanager
-    def turn(self, alone: bool) -> Iterator[None]:
-        """Wait until nothing goes on that this may not go on with, and keep it from beginning."""
-        with self.changed:
-            self.changed.wait_for(lambda: not self.count if alone else self.count >= 0)
-            self.count += -1 if alone else 1
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.count -= -1 if alone else 1
-                self.changed.notify_all()
+@contextmanager
+def turn(lock: Path, alone: bool) -> Iterator[None]:
+    """Wait for a turn: alone, or together with all that need not be, in any thread and process."""
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 class Background:
-    """Two threads, and what was handed to them."""
+    """Two threads that build, one that reads what they built, and what was handed to them."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        """Take the threads."""
-        self.pool, self.futures = pool, []
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.builders, self.reader = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+        self.futures: list[Future] = []
 
     def submit(self, *work: object) -> Future:
         """Have a function called with arguments; return the future of what it returns."""
-        self.futures.append(self.pool.submit(*work))
+        self.futures.append(self.builders.submit(*work))
+        return self.futures[-1]
+
+    def read(self, image: Future[Image]) -> Future[None]:
+        """Have an image read once it is there."""
+        self.futures.append(self.reader.submit(read, image))
         return self.futures[-1]
 
     def wait(self) -> None:
@@ -54,13 +51,14 @@ class Background:
 
     def end(self) -> None:
         """Begin with nothing more, which after Ctrl-C there is, and wait for what goes on."""
-        self.pool.shutdown(cancel_futures=True)
+        for pool in (self.builders, self.reader):
+            pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="session")
 def background(docker_build: Callable[..., Result]) -> Iterator[Background]:
     """Return the threads that build; they end before the engine and the cache are tidied up."""
-    background = Background(ThreadPoolExecutor(max_workers=2))
+    background = Background()
     yield background
     background.end()
 
@@ -71,16 +69,23 @@ def quiet(background: Background) -> None:
     background.wait()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def ahead(request: pytest.FixtureRequest) -> None:
-    """Begin before the first test, in the order in which they are wanted."""
+@pytest.fixture(autouse=True)
+def ahead(request: pytest.FixtureRequest, engine_ahead: subprocess.Popen | None) -> None:
+    """Begin with images and locks once there is an engine, and at the latest when one is wanted."""
+    names = {"engine", "locked"} & set(request.fixturenames)
+    if names or (engine_ahead and engine_ahead.poll() is not None):
+        request.getfixturevalue("begun")
+
+
+@pytest.fixture(scope="session")
+def begun(request: pytest.FixtureRequest) -> None:
+    """Begin with images and locks, in the order in which they are wanted."""
     if request.config.getoption("--image"):
         return
-    for marker, images in (("stub", "stub_images"), ("real", "real_images")):
-        if wanted(request, marker):
+    for name in ("images_ahead", "locks"):
+        if name == "locks" or wanted(request):
             with suppress(Exception, pytest.fail.Exception):  # again in the tests that want them
-                request.getfixturevalue(images)
-    request.getfixturevalue("locks")
+                request.getfixturevalue(name)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +94,11 @@ def built(
     docker_build: Callable[..., Result],
     stub_projects: dict[str, Project],
 ) -> Callable[[str, str], Image]:
-    """Return a function that builds an image of a kind and stage."""
+    """Return a function that builds an image of a kind and stage, for any thread to call."""
+    # What some kinds need is begun here: fixtures are the main thread's.
+    kinds = {kind for kind, _ in wanted(request)}
+    cpu = request.getfixturevalue("cpu_project_ahead") if "cpu" in kinds else None
+    other = request.getfixturevalue("other_base") if "debian-13" in kinds else None
 
     def build(kind: str, stage: str) -> Image:
         if kind == "gpu" or stage == "base":
@@ -99,12 +108,11 @@ def built(
             with PATCHING:
                 build_script.check_disk(unpatched(), "gpu", "none")
         elif kind == "cpu":
-            project = request.getfixturevalue("cpu_project")
+            project = cpu.result()
         elif stage != "base":
             project = stub_projects[kind.removeprefix("stub-")]
         if kind == "debian-13":
-            other = request.getfixturevalue("base_with_another_python")
-            more = (*project.arguments, f"--build-arg=BASE_IMAGE={other}")
+            more = (*project.arguments, f"--build-arg=BASE_IMAGE={other()}")
             project = replace(project, arguments=more)
         return build_image(docker_build, project, stage, f"contract-{kind}-{stage}")
 
@@ -128,43 +136,44 @@ def build_image(
     return image
 
 
-def wanted(request: pytest.FixtureRequest, marker: str) -> list[tuple[str, str]]:
-    """Return each (kind, stage) that the chosen tests with a marker want, in their order."""
+def wanted(request: pytest.FixtureRequest) -> list[tuple[str, str]]:
+    """Return each (kind, stage) that the chosen tests want, in their order."""
     items = [item for item in request.session.items if "image" in getattr(item, "fixturenames", ())]
-    return list(
-        dict.fromkeys(
-            item.callspec.params["image"] for item in items if item.get_closest_marker(marker)
-        )
-    )
+    return list(dict.fromkeys(item.callspec.params["image"] for item in items))
 
 
 @pytest.fixture(scope="session")
-def stub_images(
+def images_ahead(
     request: pytest.FixtureRequest,
     built: Callable[[str, str], Image],
     docker_build: Callable[..., Result],
     background: Background,
-) -> dict[tuple[str, str], Future[Image]]:
-    """Return the stub images that the chosen tests want, as they will be."""
+) -> dict[tuple[str, str], tuple[Future[Image], Future[None]]]:
+    """Return the images that the chosen tests want, as they will be, and when they can be read.
+
+    What `runtime` holds is read ahead too: of the GPU's that takes more than a minute.
+    """
+    keys = wanted(request)
     base = ("stub-gpu", "base")
-    jobs = {base: background.submit(built, *base)}
-    # What stubs have in common with the real images is then in the cache as the project's own.
-    background.submit(docker_build, TOP, "--target=deps")
-    others = [key for key in wanted(request, "stub") if key != base]
-    return jobs | {key: background.submit(built, *key) for key in others}
+    if base in keys:
+        keys.remove(base)
+        jobs = {base: (background.submit(built, *base), None)}
+        # What stubs have in common with the real images is then in the cache as the project's own.
+        background.submit(docker_build, TOP, "--target=deps")
+    else:
+        jobs = {}
+    for key in keys:
+        image = background.submit(built, *key)
+        jobs[key] = (image, background.read(image) if key[1] == "runtime" else None)
+    return jobs
 
 
-@pytest.fixture(scope="session")
-def real_images(
-    request: pytest.FixtureRequest, built: Callable[[str, str], Image], background: Background
-) -> dict[tuple[str, str], Future[Image]]:
-    """Return the images of the real torch that the chosen tests want, as they will be."""
-    keys = wanted(request, "real")
-    # What they need is made here: a thread would be in the tests' way.
-    for kind, needed in (("cpu", "cpu_project"), ("debian-13", "base_with_another_python")):
-        if kind in dict(keys):
-            request.getfixturevalue(needed)
-    return {key: background.submit(built, *key) for key in keys}
+def read(image: Future[Image]) -> None:
+    """Read what an image holds, for `layers.read` to find, in a process of its own."""
+    code = "import sys, layers; layers.read(sys.argv[1], sys.argv[2].encode())"
+    command = [sys.executable, "-c", code, image.result().tag, CANARY]
+    folder = Path(layers.__file__).parent
+    subprocess.run(command, cwd=folder, env=unpatched(), check=False)  # the tests say what is wrong
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,30 +29,34 @@ import wheelhouse
 
 # Fixtures and hooks, which pytest finds here.
 from ahead import (  # noqa: F401
-    Turns,
     ahead,
     background,
+    begun,
     built,
+    images_ahead,
     locked,
     locks,
     quiet,
-    real_images,
-    stub_images,
+    turn,
 )
 from images import (
     CANARY,
     CONFIG,
+    ENVIRONMENT,
     LABEL,
     PATCHING,
     REPOSITORY,
     TOP,
-    WITHOUT_GPU,
     Image,
     Project,
     Result,
     unpatched,
 )
-from options import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
+from options import (  # noqa: F401
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_itemcollected,
+)
 from report import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 
 
@@ -67,8 +72,22 @@ def interrupt(*_: object) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
+def engine_ahead(request: pytest.FixtureRequest) -> subprocess.Popen | None:
+    """Return the process that starts the engine and makes the base image, if a test wants those.
+
+    From nothing that takes a minute or more, in which other tests can run.
+    """
+    if any("engine" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        command = [sys.executable, engine_script.__file__, "base"]
+        return subprocess.Popen(command, env=unpatched(), stdout=subprocess.DEVNULL)
+    return None
+
+
+@pytest.fixture(scope="session")
+def engine(engine_ahead: subprocess.Popen | None) -> Iterator[docker.DockerClient]:
     """Return the Docker SDK's client of the engine; the docker command finds the same engine."""
+    if engine_ahead:
+        engine_ahead.wait()
     try:
         os.environ.update(engine_script.connect())
     except SystemExit as error:
@@ -89,6 +108,12 @@ def engine() -> Iterator[docker.DockerClient]:
     client.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have layers.py keep what it reads in a folder, for all processes of this session."""
+    os.environ.setdefault("LAYERS_CACHE", str(tmp_path_factory.mktemp("layers")))
+
+
 @pytest.fixture(scope="session")
 def base_image(engine: docker.DockerClient) -> str:
     """Return the base image that this machine can build on."""
@@ -97,19 +122,26 @@ def base_image(engine: docker.DockerClient) -> str:
 
 
 @pytest.fixture(scope="session")
-def base_with_another_python(
+def other_base(
     base_image: str, engine: docker.DockerClient, docker_build: Callable[..., Result]
-) -> str:
-    """Return a base image whose own python3 is another one: Debian 13, with Debian 12's archive."""
-    tag, folder = f"{REPOSITORY}:debian-13-python", TOP / "tests" / "images" / "debian-13"
-    done = docker_build(folder, "--build-arg=BASE_IMAGE=debian:13", f"--tag={tag}")
-    if done.code:  # Docker Hub may be out of reach
-        debian = f"{REPOSITORY}:debian-13"
-        engine_script.bootstrap(dict(os.environ), debian, "trixie")
-        done = docker_build(folder, f"--build-arg=BASE_IMAGE={debian}", f"--tag={tag}")
-        engine.images.remove(debian)
-    assert done.code == 0, done.output
-    return tag
+) -> Callable[[], str]:
+    """Return a function that makes a base image whose own python3 is another one.
+
+    It is Debian 13, with Debian 12's archive.
+    """
+
+    def make() -> str:
+        tag, folder = f"{REPOSITORY}:debian-13-python", TOP / "tests" / "images" / "debian-13"
+        done = docker_build(folder, "--build-arg=BASE_IMAGE=debian:13", f"--tag={tag}")
+        if done.code:  # Docker Hub may be out of reach
+            debian = f"{REPOSITORY}:debian-13"
+            engine_script.bootstrap(unpatched(), debian, "trixie")
+            done = docker_build(folder, f"--build-arg=BASE_IMAGE={debian}", f"--tag={tag}")
+            engine.images.remove(debian)
+        assert done.code == 0, done.output
+        return tag
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +191,7 @@ def docker_build(
     """
     own: set[str] = set()
     # Or it could not be told whose a record is; and of one folder, builds at once leave more.
-    turns = Turns()
+    lock = TOP / ".tools" / "builds.lock"
 
     def run(folder: Path, *arguments: str, records: set[str] = fork_cache) -> Result:
         environment = unpatched()
@@ -175,7 +207,7 @@ def docker_build(
             command += [f"--build-arg={name}={value}"] if value else []
         if not any(argument.startswith("--tag") for argument in arguments):
             command += ["--output=type=cacheonly"]
-        with turns.turn(alone=folder == TOP):
+        with turn(lock, alone=folder == TOP):
             with PATCHING:
                 before = build_script.cached(environment)
             done = subprocess.run(
@@ -261,15 +293,29 @@ def torch_wheels() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def cpu_project(fork: Callable[[], Path]) -> Project:
-    """Return a copy of the repository for the CPU image with the real torch.
+def cpu_project_ahead(fork: Callable[[], Path]) -> Iterator[Future[Project]]:
+    """Return a copy of the repository for the CPU image with the real torch, as it will be.
 
     Where PyTorch's index does not answer, it is one without torchvision, locked for a folder of
-    wheels: this is also how an air-gapped user works.
+    wheels: this is also how an air-gapped user works. To lock it takes Poetry half a minute.
     """
     folder = fork()
     if build_script.torch_index_answers("cpu"):
-        return Project(folder, "cpu")
+        project, lock = Project(folder, "cpu"), False
+    else:
+        project, lock = without_torchvision(folder), True
+
+    def made() -> Project:
+        if lock:
+            project.lock()
+        return project
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(made)
+
+
+def without_torchvision(folder: Path) -> Project:
+    """Take torch's sisters out of a project, to be locked for a folder of wheels."""
     wheels = torch_wheels()
     if not wheels:
         pytest.fail(
@@ -285,14 +331,14 @@ def cpu_project(fork: Callable[[], Path]) -> Project:
     for name in sisters:  # where an older Poetry had them
         document.get("tool", {}).get("poetry", {}).get("dependencies", {}).pop(name, None)
     pyproject.write_text(tomlkit.dumps(document))
-    project = Project(
-        folder,
-        "cpu",
-        (f"--build-context=wheels={wheels}",),
-        ("make", "lock", "BUILD=cpu", f"WHEELS={wheels}"),
-    )
-    project.lock()
-    return project
+    command = ("make", "lock", "BUILD=cpu", f"WHEELS={wheels}")
+    return Project(folder, "cpu", (f"--build-context=wheels={wheels}",), command)
+
+
+@pytest.fixture(scope="session")
+def cpu_project(cpu_project_ahead: Future[Project]) -> Project:
+    """Return that copy, once it is there."""
+    return cpu_project_ahead.result()
 
 
 @pytest.fixture
@@ -309,12 +355,12 @@ def edited(fork: Callable[[], Path]) -> Callable[[str, str, str], Path]:
     return edit
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def docker_run(engine: docker.DockerClient) -> Callable[..., subprocess.CompletedProcess]:
     """Return a function that runs a command in a new container, as `docker run --rm` does."""
 
     def run(image: Image, *command: str, options: tuple = ()) -> subprocess.CompletedProcess:
-        options = (*WITHOUT_GPU, f"--label={LABEL}", *options)
+        options = (*(f"--env={e}" for e in ENVIRONMENT), f"--label={LABEL}", *options)
         return subprocess.run(
             ["docker", "run", "--rm", *options, image.tag, *command],
             capture_output=True,
@@ -333,7 +379,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
     folder, with its parameter, if it has one, in brackets.
     """
     folder = tmp_path_factory.mktemp("hold")
-    environment = {**os.environ, "LAYERS_CACHE": str(folder)}
+    environment = dict(os.environ)
 
     def against(image: Image, real: bool, *tests: str) -> dict[str, str]:
         junit = folder / f"{image.tag.replace(':', '-')}.xml"

@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 
 # What takes seconds comes first. From the first of `build` on, broken images are built, which those
 # of `mutation` are about. The last one but one stops and kills the private engine.
-ORDER = ("unit", "stub", "build", "template", "mutation", "engine", "real")
+ORDER = ("unit", "stub", "build", "template", "mutation", "engine", "real", "slow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,17 +24,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stub", action="store_true", help="its torch is a stub, which cannot compute")
     group = parser.getgroup("images broken on purpose (tests/images/mutations.py)")
     group.addoption("--one-by-one", action="store_true", help="each in an image of its own")
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test with what it needs, for -m to find."""
+    if not any(item.get_closest_marker(name) for name in ORDER):
+        item.add_marker("unit" if HERE / "unit" in item.path.parents else "build")
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs, and put them in order."""
-    for item in items:
-        if not any(item.get_closest_marker(name) for name in ORDER):
-            item.add_marker("unit" if HERE / "unit" in item.path.parents else "build")
+    """Put the tests in order, when pytest has put those of an image together."""
     items.sort(key=place)
 
 
-def place(item: pytest.Item) -> tuple[int, bool]:
-    """Return a test's place: by ORDER, and those that wait for the background after the others."""
+def place(item: pytest.Item) -> tuple[int, bool, bool]:
+    """Return a test's place: by ORDER, and those that wait for the background after the others.
+
+    Last of all those that look into layers, which are read in the background for a minute or more.
+    """
     markers = (i for i, name in enumerate(ORDER) if item.get_closest_marker(name))
-    return next(markers, len(ORDER)), "quiet" in getattr(item, "fixturenames", ())
+    names = getattr(item, "fixturenames", ())
+    return next(markers, len(ORDER)), "quiet" in names, "contents" in names

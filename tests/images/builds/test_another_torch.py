@@ -1,4 +1,8 @@
-"""Another torch than ours: an old one with all that belongs to it, and one of your own."""
+"""Another torch than ours: an old one with all that belongs to it, and one of your own.
+
+On stubs, at each commit: test_the_articles_project.py has this old torch, and test_dependencies.py
+a torch of one's own, in the test that removes packages.
+"""
 
 import dataclasses
 import re
@@ -9,9 +13,9 @@ import pytest
 
 import build as build_script
 import split_locks
-from images import REPOSITORY, Image, Project, unpatched
+from images import REPOSITORY, TOP, Image, Project, unpatched
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.slow
 
 BUILD = "torch/test_torch_is_the_build.py"
 LOCKS = "torch/test_the_image_is_the_locks.py"
@@ -53,18 +57,27 @@ def built(docker_build, engine):
         engine.images.remove(tag, force=True)
 
 
-def test_a_torch_of_your_own_from_a_folder(cpu_project, built, hold, tmp_path):
-    wheels = next(
-        (a.partition("wheels=")[2] for a in cpu_project.arguments if "wheels=" in a), None
-    )
-    if not wheels:
-        pytest.skip("torch came from PyTorch's index, so no folder of its wheel is at hand")
+@pytest.fixture
+def wheels(cpu_project, tmp_path):
+    """Return a folder with torch's wheels for the CPU: that which they came from, or a new one."""
+    for argument in cpu_project.arguments:
+        if argument.startswith("--build-context=wheels="):
+            return argument.partition("wheels=")[2]
+    download = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    download += ["--python-version=3.11", "--platform=manylinux_2_28_x86_64", "--require-hashes"]
+    download += [f"--dest={tmp_path}/wheels", f"--requirement={TOP}/locks/torch.cpu.txt"]
+    subprocess.run([TOP / ".tools/uv/bin/python", *download], check=True)
+    return tmp_path / "wheels"
+
+
+def test_a_torch_of_your_own_from_a_folder(cpu_project, built, hold, tmp_path, wheels):
     folder = tmp_path / "project"
     shutil.copytree(cpu_project.folder, folder, symlinks=True)
     make(folder, "lock", "BUILD=mine", f"WHEELS={wheels}")
     lock = (folder / "locks" / "torch.mine.txt").read_text()
     assert "--index-url" not in lock
-    project = dataclasses.replace(cpu_project, folder=folder, build="mine")
+    context = (f"--build-context=wheels={wheels}",)
+    project = dataclasses.replace(cpu_project, folder=folder, build="mine", arguments=context)
     said = hold(built(project), True, f"{BUILD}::test_version", f"{BUILD}::test_cuda", LOCKS)
     assert set(said.values()) == {""}, said
 

@@ -1,67 +1,80 @@
 """A code edit makes one new layer, a dependency edit another; torch's is the same bit for bit."""
 
-import pytest
-import tomlkit
+import shutil
+import subprocess
 
-from images import REPOSITORY
+import pytest
+
+from images import REPOSITORY, unpatched
 from split_layers import LARGE, SMALL
 
 
-@pytest.fixture(scope="module")
-def layers(cpu_project, docker_build, engine):
-    """Return a function that builds the CPU image again and returns its layers' digests."""
+@pytest.fixture(scope="session")
+def layers(docker_build, engine):
+    """Return a function that builds a CPU image and returns its layers' digests."""
     tag = f"{REPOSITORY}:edited"
 
-    def build(*arguments):
-        result = docker_build(
-            cpu_project.folder,
-            *("--file=Dockerfile.cpu", f"--tag={tag}", *cpu_project.arguments),
-            *arguments,
-        )
+    def build(folder, project, *arguments):
+        words = ("--file=Dockerfile.cpu", f"--tag={tag}", *project.arguments, *arguments)
+        result = docker_build(folder, *words)
         assert result.code == 0, result.output
-        return engine.images.get(tag).attrs["RootFS"]["Layers"]
+        digests = engine.images.get(tag).attrs["RootFS"]["Layers"]
+        engine.images.remove(tag, force=True)
+        return digests
 
-    yield build
-    engine.images.remove(tag, force=True)
+    return build
 
 
 @pytest.fixture
-def restored(cpu_project):
-    """Return the project's folder and put back the files that a test changes."""
-    folder = cpu_project.folder
-    names = ["pyproject.toml", "poetry.lock", "locks/torch.cpu.txt"]
-    names.append("docker/builder/packages.txt")
-    names += [str(path.relative_to(folder)) for path in folder.glob("src/**/*.py")]
-    before = {name: (folder / name).read_bytes() for name in names}
-    yield folder
-    for name, content in before.items():
-        (folder / name).write_bytes(content)
+def edited_layers(layers, stub_projects, tmp_path):
+    """Return a function that edits a file of a project and returns the layers before and after."""
+
+    def edit(pattern, text):
+        project = stub_projects["cpu"]
+        shutil.copytree(project.folder, tmp_path / "project", symlinks=True)
+        file = next((tmp_path / "project").glob(pattern))
+        before = layers(tmp_path / "project", project)
+        file.write_text(file.read_text() + text)
+        return before, layers(tmp_path / "project", project)
+
+    return edit
 
 
-def test_code(layers, restored):
-    before = layers()
-    module = next(restored.glob("src/*/__init__.py"))
-    module.write_text(module.read_text() + "\n# an edit\n")
-    after = layers()
+def test_code(edited_layers):
+    before, after = edited_layers("src/*/__init__.py", "\n# an edit\n")
     assert before[:-1] == after[:-1]
     assert before[-1] != after[-1]
 
 
-def test_settings_that_install_nothing(layers, restored):
-    before = layers()
-    pyproject = restored / "pyproject.toml"
-    pyproject.write_text(pyproject.read_text() + "\n[tool.image-test]\nan = 'edit'\n")
-    assert layers() == before
+def test_settings_that_install_nothing(edited_layers):
+    before, after = edited_layers("pyproject.toml", "\n[tool.image-test]\nan = 'edit'\n")
+    assert before == after
 
 
-def test_a_dependency(layers, restored, cpu_project):
-    before = layers()
-    pyproject = restored / "pyproject.toml"
-    document = tomlkit.parse(pyproject.read_text())
-    document["project"]["dependencies"].append("einops (>=0.8)")
-    pyproject.write_text(tomlkit.dumps(document))
-    cpu_project.lock()
-    after = layers()
+def test_a_package_to_build_with(edited_layers):
+    before, after = edited_layers("docker/builder/packages.txt", "file\n")
+    assert before == after
+
+
+def added(folder, stub_projects):
+    """Return a copy of a project to which one small package was added."""
+    folder /= "project"
+    shutil.copytree(stub_projects["cpu"].folder, folder, symlinks=True)
+    done = subprocess.run(
+        ["make", "add", "NAME=einops>=0.8"],
+        cwd=folder,
+        env=unpatched(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.locked(added, "stub_projects")
+def test_a_dependency(layers, stub_projects, locked):
+    project = stub_projects["cpu"]
+    before, after = layers(project.folder, project), layers(locked, project)
     changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     code, deps = len(before) - 1, range(len(before) - 2 - SMALL - LARGE, len(before) - 2)
     # The code's layer holds the same files, but its folder has the time of the build.
@@ -70,14 +83,10 @@ def test_a_dependency(layers, restored, cpu_project):
     assert changed[0] in deps[LARGE:], "not one of those of small packages"
 
 
-def test_a_package_to_build_with(layers, restored):
-    before = layers()
-    packages = restored / "docker/builder/packages.txt"
-    packages.write_text(packages.read_text() + "file\n")
-    assert layers() == before
-
-
-def test_from_nothing(layers):
-    before = layers()
+@pytest.mark.slow
+def test_the_real_torch_from_nothing(layers, cpu_project):
+    """As test_publishing.py has it of stubs: two builds from nothing make the same layers."""
+    before = layers(cpu_project.folder, cpu_project)
+    again = ("--no-cache-filter=torch,deps,checked,venv,runtime",)
     # All but the code's, whose folder gets the time of the build.
-    assert layers("--no-cache-filter=torch,deps,checked,venv,runtime")[:-1] == before[:-1]
+    assert layers(cpu_project.folder, cpu_project, *again)[:-1] == before[:-1]

@@ -1,8 +1,16 @@
-"""`make reproduce`: built twice from nothing, all layers are the same; one that is not is named."""
+"""`make reproduce`: built twice from nothing, all layers are the same; one that is not is named.
+
+At each commit test_publishing.py compares the layers of two builds from nothing, and
+unit/test_reproduce.py is about what is said of those that differ.
+"""
 
 import subprocess
 
+import pytest
+
 from edits import replace
+
+pytestmark = pytest.mark.slow
 
 # The first of `runtime`'s own lines, right below the layer of the code.
 BEFORE = "# Caches of torch, triton"

@@ -1,4 +1,7 @@
-"""What needs the real torch: a package that uses it, one compiled against it, a system library."""
+"""What needs the real torch: a package that uses it, one compiled against it, a system library.
+
+On stubs, at each commit, test_dependencies.py has one of each.
+"""
 
 import dataclasses
 import shutil
@@ -10,7 +13,7 @@ import tomlkit
 from images import REPOSITORY, Image, unpatched
 from split_locks import EXTENSIONS, EXTENSIONS_BUILD
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.slow
 
 # A C++ operator, built as PyTorch's own tutorial on C++ extensions has it: setup.py imports torch.
 OPERATOR = {

@@ -2,16 +2,17 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 
-from ahead import Turns
+from ahead import turn
 from images import PATCHING, unpatched
 
 
-def test_some_go_on_together_and_some_alone():
-    turns, going_on, seen = Turns(), set(), []
+def test_some_go_on_together_and_some_alone(tmp_path):
+    going_on, seen = set(), []
 
     def work(number, alone):
-        with turns.turn(alone):
+        with turn(tmp_path / "lock", alone):
             going_on.add((number, alone))
             seen.append(sorted(going_on))
             time.sleep(0.01)
@@ -25,14 +26,10 @@ def test_some_go_on_together_and_some_alone():
     assert max(len(each) for each in seen) > 1
 
 
-def test_one_that_fails_keeps_nobody_waiting():
-    turns = Turns()
+def test_one_that_fails_keeps_nobody_waiting(tmp_path):
     for alone in (True, False, True):
-        try:
-            with turns.turn(alone):
-                raise OSError
-        except OSError:
-            assert turns.count == 0
+        with suppress(OSError), turn(tmp_path / "lock", alone):
+            raise OSError
 
 
 def test_what_a_test_patches_is_kept_from_the_background(monkeypatch):

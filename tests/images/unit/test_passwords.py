@@ -12,7 +12,7 @@ from images import TOP, unpatched
 ADDRESS = "https://user:sesame@127.0.0.1:9/simple"
 COMMANDS = (
     *("add NAME=einops", "remove NAME=tqdm", "lock", "venv BUILD=cpu", "run", "image", "doctor"),
-    *("shell", "reproduce", "check IMAGE=a", "test", "test-all", "test-slow"),
+    *("shell", "reproduce", "check IMAGE=a", "test", "test-fast"),
 )
 
 
