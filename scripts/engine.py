@@ -61,9 +61,8 @@ def folder() -> Path:
 def claim(top: Path) -> None:
     """Make a folder an engine's own, or see that it is. Ends the program where it is not."""
     top.mkdir(parents=True, exist_ok=True)
-    if (top / MARK).is_file():
-        return
-    if any(top.iterdir()):
+    # In this order, since the mark comes before all else where another process claims it just now.
+    if any(path.name != MARK for path in top.iterdir()) and not (top / MARK).is_file():
         fail(
             f"{top} is not empty, and no private engine made it: move it away, or name another "
             "folder with ENGINE_DIR=FOLDER."
@@ -402,19 +401,22 @@ def base_image(environment: Environment) -> str:
         say(f"Base: {ubuntu}")
         return ubuntu
     say(f"Base: Docker Hub does not give {ubuntu}, so a Debian 12 made here with mmdebstrap")
-    with locked(folder(), "base.lock"):
-        if quiet(["docker", "image", "inspect", made], environment) is None:
-            bootstrap(environment, made)
+    bootstrap(environment, made)
     return made
 
 
 def bootstrap(environment: Environment, image: str, suite: str = "bookworm") -> None:
-    """Make an image of a Debian (default: 12) from Debian's archive, and import it."""
+    """Make an image of a Debian (default: 12) from Debian's archive, and import it.
+
+    Does nothing if another process has made it meanwhile.
+    """
     system = os_release()
     if system["ID"] != "debian" or os.geteuid() != 0:
         fail("Docker Hub is out of reach: name an image that you have with BASE_IMAGE=<image>.")
     search = f"{packages()}/usr/bin:{environment['PATH']}"
-    with tempfile.TemporaryDirectory() as work:
+    with locked(folder(), "base.lock"), tempfile.TemporaryDirectory() as work:
+        if quiet(["docker", "image", "inspect", image], environment) is not None:
+            return
         tar = Path(work) / "debian.tar"
         done = subprocess.run(
             [
