@@ -66,3 +66,20 @@ def written(tmp_path_factory):
 )
 def test_lines(written, line):
     assert line in written.splitlines()
+
+
+@pytest.mark.parametrize(("option", "code"), [((), 0), (("--no-skips",), 1)])
+def test_a_skip_fails_where_it_may_not_be(tmp_path, option, code):
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n\n\ndef test_it():\n    pytest.skip('no engine')\n"
+    )
+    (tmp_path / "conftest.py").write_text(
+        f"import sys\nsys.path.insert(0, {report.__file__.rpartition('/')[0]!r})\n"
+        "from options import pytest_addoption\nfrom report import pytest_runtest_makereport\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", tmp_path]
+    done = subprocess.run(
+        [*command, *option, tmp_path], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stdout
+    assert ("it was skipped: Skipped: no engine" in done.stdout) == bool(code)
