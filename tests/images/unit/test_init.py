@@ -172,7 +172,7 @@ def test_the_project_is_clean_and_tested(project, tmp_path):
     assert lint.returncode == 0, lint.stdout + lint.stderr
     assert git(folder, "diff", "--name-only") == ""
     git(folder, "rm", "-r", "--quiet", "--force", *SAMPLE)
-    unit = make(folder, "test", PYTEST_ARGS="-m unit -q")
+    unit = make(folder, "test-fast", PYTEST_ARGS="-m unit -q")
     assert unit.returncode == 0, unit.stdout + unit.stderr
     assert re.search(r"\d\d passed", unit.stdout)
 
