@@ -58,14 +58,14 @@ bench-quick: .tools/tests/done ## … with torch for the CPU
 .PHONY: test
 test: .tools/tests/done ## hold your images, GPU and CPU, to what they promise: see reports/contract.md
 	@$(call beside,cpu,-m cpu $(PYTEST_ARGS)); \
-	    { $(pytest) -m "(real $(tests-of-the-template)) and not cpu and not slow" $(PYTEST_ARGS); } || code=1; \
+	    ( $(pytest) -m "(real $(tests-of-the-template)) and not cpu and not slow" $(PYTEST_ARGS) ) || code=1; \
 	    $(call both,cpu,The CPU image)
 
 # <!-- template -->
 .PHONY: test-all
 test-all: .tools/tests/done ## the tests that `make test` leaves out: stub images, broken ones, builds, publishing
 	@$(call beside,projects,-m template); \
-	    { $(pytest) -m "not unit and not template and not real and not slow" $(PYTEST_ARGS); } || code=1; \
+	    ( $(pytest) -m "not unit and not template and not real and not slow" $(PYTEST_ARGS) ) || code=1; \
 	    $(call both,projects,Making projects)
 
 .PHONY: test-slow
@@ -79,7 +79,7 @@ test-fast: .tools/tests/done ## the tests that need no real torch: after an edit
 
 # Two at once, since much of a test is waiting: beside has one go on while another runs, and both says
 # how it ended and fails if either did. Nothing to run, as PYTEST_ARGS may have it, is no failure (5).
-# A shell has what it starts like this ignore Ctrl-C, so that the trap ends it.
+# Where make is stopped, the trap ends the other one too, by its id: hence the exec in pytest.
 reports = reports/$(addsuffix /,$(filter test-%,$@))
 beside = mkdir -p $(reports)$(1); $(pytest:junit.xml=$(1)/junit.xml) $(2) > $(reports)$(1).log 2>&1 & other=$$!; \
     trap 'kill $$other 2> /dev/null && wait $$other || true' EXIT
@@ -179,7 +179,7 @@ Dockerfile.cpu: Dockerfile $(self)
 # <!-- template -->
 tests-of-the-template = or unit
 # <!-- /template -->
-pytest = index=$$($(PYTHON) scripts/host.py) && INDEX_URL="$$index" .tools/tests/bin/python -m pytest -c tests/images/pytest.ini --rootdir=. --junit-xml=$(reports)junit.xml
+pytest = index=$$($(PYTHON) scripts/host.py) && INDEX_URL="$$index" exec .tools/tests/bin/python -m pytest -c tests/images/pytest.ini --rootdir=. --junit-xml=$(reports)junit.xml
 
 # How the recipes above find Poetry and uv, and the index that this machine uses. VIRTUAL_ENV keeps
 # Poetry from making an environment of its own just to write a lock; git itself, unlike the client
