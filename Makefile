@@ -81,7 +81,7 @@ test-fast: .tools/tests/done ## the tests that need no real torch: after an edit
 # how it ended and fails if either did. Nothing to run, as PYTEST_ARGS may have it, is no failure (5).
 # Where make is stopped, the trap ends the other one too, by its id: hence the exec in pytest.
 reports = reports/$(addsuffix /,$(filter test-%,$@))
-beside = mkdir -p $(reports)$(1); $(pytest:junit.xml=$(1)/junit.xml) $(2) > $(reports)$(1).log 2>&1 & other=$$!; \
+beside = mkdir -p $(reports)$(1); ( export BESIDE=yes; $(pytest:junit.xml=$(1)/junit.xml) $(2) ) > $(reports)$(1).log 2>&1 & other=$$!; \
     trap 'kill $$other 2> /dev/null && wait $$other || true' EXIT
 both = echo "$(2): $(reports)$(1).log"; wait $$other || [ $$? = 5 ] || { code=1; cat $(reports)$(1).log; }; \
     tail -n 1 $(reports)$(1).log; exit $${code:-0}

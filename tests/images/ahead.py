@@ -4,6 +4,7 @@ First those of stub wheels, then those of the real torch, then what builds/conft
 """
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ import pytest
 import build as build_script
 import layers
 from images import CANARY, PATCHING, REPOSITORY, TOP, Image, Project, Result, unpatched
+
+# Held by tests that make runs beside others, and what those leave for the others to tidy up.
+BESIDE, LEFT = TOP / ".tools" / "beside.lock", TOP / ".tools" / "beside.left"
 
 
 @contextmanager
@@ -65,8 +69,20 @@ def background(docker_build: Callable[..., Result]) -> Iterator[Background]:
 
 @pytest.fixture
 def quiet(background: Background) -> None:
-    """Wait until nothing is built in the background."""
+    """Wait until nothing is built in the background, nor by tests in a process beside this one."""
     background.wait()
+    with turn(BESIDE, alone=True):
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beside() -> Iterator[None]:
+    """Have those wait that want to be alone, where make runs these tests beside others."""
+    if not os.environ.get("BESIDE"):
+        yield
+        return
+    with turn(BESIDE, alone=False):
+        yield
 
 
 @pytest.fixture(autouse=True)

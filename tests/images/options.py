@@ -39,11 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-def place(item: pytest.Item) -> tuple[int, bool, bool]:
-    """Return a test's place: by ORDER, and those that wait for the background after the others.
+def place(item: pytest.Item) -> tuple[bool, int, bool]:
+    """Return a test's place: by ORDER, and those that wait for all other builds after all others.
 
-    Last of all those that look into layers, which are read in the background for a minute or more.
+    After those beside them come those that look into layers, which are read in the background for a
+    minute or more.
     """
     markers = (i for i, name in enumerate(ORDER) if item.get_closest_marker(name))
     names = getattr(item, "fixturenames", ())
-    return next(markers, len(ORDER)), "quiet" in names, "contents" in names
+    return "quiet" in names, next(markers, len(ORDER)), "contents" in names

@@ -15,6 +15,8 @@ import existing
 import wheelhouse
 from images import REPOSITORY, TOP, Image, unpatched
 
+pytestmark = pytest.mark.template
+
 
 def make(folder, *arguments):
     """Run make in a folder and return what it prints."""

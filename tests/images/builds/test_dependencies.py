@@ -24,6 +24,8 @@ import wheelhouse
 from images import CANARY, REPOSITORY, Image
 from split_locks import EXTENSIONS, EXTENSIONS_BUILD
 
+pytestmark = pytest.mark.template
+
 USER, PASSWORD = "me", f"{CANARY}-index"
 AS_ME = ("git", "-c", "user.name=me", "-c", "user.email=me@example.com")
 EXTRA, GROUP = "speech", "serve"

@@ -9,11 +9,15 @@ import re
 import shutil
 import subprocess
 
+import pytest
+
 import existing
 import lock
 import split_locks
 import wheelhouse
 from images import REPOSITORY, TOP, Image
+
+pytestmark = pytest.mark.template
 
 ARTICLE = TOP / "examples" / "article"
 BUILD = "cu118"
