@@ -67,9 +67,12 @@ def background(docker_build: Callable[..., Result]) -> Iterator[Background]:
     background.end()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quiet(background: Background) -> None:
-    """Wait until nothing is built in the background, nor by tests in a process beside this one."""
+    """Wait until nothing is built in the background, nor by tests in a process beside this one.
+
+    Tests that want it come last.
+    """
     background.wait()
     with turn(BESIDE, alone=True):
         pass

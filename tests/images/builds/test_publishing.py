@@ -27,9 +27,8 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def private(engine, background):
+def private(engine, quiet):
     """Return the private engine, as a machine."""
-    background.wait()
     if os.environ.get("DOCKER_HOST") != f"unix://{engine_script.folder()}/docker.sock":
         pytest.skip("this machine has a Docker Engine of its own; its two would be in the way")
     folder = engine_script.folder()
