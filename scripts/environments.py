@@ -19,8 +19,8 @@ from host import fail, say
 
 TOP = Path(__file__).resolve().parent.parent
 TOOLS = TOP / ".tools"
-# With bytecode, since it takes Poetry two seconds more to start without, each time where whoever
-# runs it may not write any, or has PYTHONDONTWRITEBYTECODE set.
+# Without bytecode Poetry takes two seconds more to start, and it writes none itself where the user
+# may not write to .tools or has set PYTHONDONTWRITEBYTECODE.
 INSTALL = ("--quiet", "--compile-bytecode")
 
 

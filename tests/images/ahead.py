@@ -19,7 +19,8 @@ import build as build_script
 import layers
 from images import CANARY, PATCHING, REPOSITORY, TOP, Image, Project, Result, unpatched
 
-# Held by tests that make runs beside others, and what those leave for the others to tidy up.
+# make runs two pytest processes at once. The one with BESIDE set holds the lock, and leaves a list
+# of its build records, which the other removes when both are done.
 BESIDE, LEFT = TOP / ".tools" / "beside.lock", TOP / ".tools" / "beside.left"
 
 
@@ -80,7 +81,7 @@ def quiet(background: Background) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def beside() -> Iterator[None]:
-    """Have those wait that want to be alone, where make runs these tests beside others."""
+    """Hold the lock if this is the process beside, so that tests that want `quiet` wait for it."""
     if not os.environ.get("BESIDE"):
         yield
         return

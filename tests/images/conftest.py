@@ -231,7 +231,7 @@ def docker_build(
     yield run
     engine.images.prune(filters={"dangling": True, "label": LABEL})
     left = fork_cache - own
-    if os.environ.get("BESIDE"):  # others may still build on these
+    if os.environ.get("BESIDE"):  # the other process may still build on these
         with LEFT.open("a") as file:
             file.writelines(f"{record}\n" for record in left)
         return

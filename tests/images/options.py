@@ -40,10 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def place(item: pytest.Item) -> tuple[bool, int, bool]:
-    """Return a test's place: by ORDER, and those that wait for all other builds after all others.
+    """Return a test's place. Tests that wait for all builds come last; all others go by ORDER.
 
-    After those beside them come those that look into layers, which are read in the background for a
-    minute or more.
+    Within each of these, tests that look into layers come last: layers are read in the background,
+    for a minute or more.
     """
     markers = (i for i, name in enumerate(ORDER) if item.get_closest_marker(name))
     names = getattr(item, "fixturenames", ())
