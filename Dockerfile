@@ -1,4 +1,4 @@
-# The GPU image. Dockerfile.cpu is made from this file by `make Dockerfile.cpu`: edit only this one.
+# The GPU image. Dockerfile.cpu is made from this file by `./crate check --write`: edit only this one.
 #
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
@@ -32,20 +32,22 @@ ARG PPA_URL=http://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
 # `ca` (see tools) is for an https mirror; apt reads it as a user of its own.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
-    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=torchcrate/stages/apt,target=/mnt/apt \
+    --mount=type=bind,source=torchcrate/stages/base/deadsnakes.asc,target=/mnt/deadsnakes.asc \
+    --mount=type=bind,source=torchcrate/stages/base/install-python.sh,target=/mnt/install-python.sh \
     --mount=type=secret,id=ca,mode=0444 \
-    /mnt/base/install-python.sh /mnt/base
+    /mnt/install-python.sh /mnt
 
 # The .pth file makes your code importable for whatever Python starts, in any folder and with any
 # environment. A login shell sets a PATH of its own, hence the profile.
 ENV VIRTUAL_ENV=/app/.venv
-RUN --mount=type=bind,source=docker/base,target=/mnt/base \
+RUN --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
     python3.11 -m venv --without-pip $VIRTUAL_ENV \
     && echo /app/src > $VIRTUAL_ENV/lib/python3.11/site-packages/app_src.pth \
     && echo "PATH=$VIRTUAL_ENV/bin:\$PATH" > /etc/profile.d/venv.sh \
     && touch --date=@315532800 /etc/profile.d/venv.sh /etc/profile.d \
-    && /mnt/base/finish-tree.sh
+    && /mnt/finish-tree.sh
 
 ENV PATH=$VIRTUAL_ENV/bin:$PATH \
     LANG=C.UTF-8 \
@@ -58,10 +60,10 @@ FROM base AS uv
 
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
-    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=torchcrate/stages/apt,target=/mnt/apt \
     --mount=type=secret,id=ca,mode=0444 \
-    /mnt/base/apt-install.sh 'python3.11-venv|python3-pip-whl'
+    /mnt/apt/install.sh 'python3.11-venv|python3-pip-whl'
 
 # Whatever talks TLS trusts this one file. Build secret `ca` is mounted over it, so the certificate
 # of a proxy is trusted while a step runs and is in no layer.
@@ -79,7 +81,7 @@ ENV PIP_INDEX_URL=$INDEX_URL \
 # A mirror may stall for longer than uv waits.
 ENV UV_HTTP_TIMEOUT=90 \
     PATH=$PATH:/opt/uv/bin
-RUN --mount=type=bind,source=docker/uv,target=/mnt/uv \
+RUN --mount=type=bind,source=torchcrate/stages/uv,target=/mnt/uv \
     --mount=type=bind,source=locks/uv.txt,target=/mnt/uv.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -90,7 +92,7 @@ RUN --mount=type=bind,source=docker/uv,target=/mnt/uv \
 FROM uv AS tools
 
 # Poetry lives apart from your packages. It makes no environment and installs into /app/.venv,
-# which docker/tools/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
+# which torchcrate/stages/tools/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
 # certificates, which the git that Poetry has built in does not.
 # A mirror may stall for longer than the 15 seconds after which Poetry, without a retry, gives up.
 ENV POETRY_HOME=/opt/poetry \
@@ -99,10 +101,7 @@ ENV POETRY_HOME=/opt/poetry \
     POETRY_REQUESTS_TIMEOUT=90 \
     POETRY_REQUESTS_MAX_RETRIES=3
 
-# `locked` installs locks/poetry.txt, `official` runs the installer at the URL.
-ARG POETRY_INSTALLER=locked
-ARG POETRY_INSTALLER_URL=https://install.python-poetry.org
-RUN --mount=type=bind,source=docker/tools,target=/mnt/tools \
+RUN --mount=type=bind,source=torchcrate/stages/tools,target=/mnt/tools \
     --mount=type=bind,source=locks/poetry.txt,target=/mnt/poetry.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -115,12 +114,12 @@ FROM tools AS builder
 # Your lists: what builds need, and what is needed at run time too.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
-    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=torchcrate/stages/apt,target=/mnt/apt \
     --mount=type=secret,id=ca,mode=0444 \
-    --mount=type=bind,source=docker/builder/packages.txt,target=/mnt/builder.txt \
-    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/runtime.txt \
-    /mnt/base/apt-install.sh /mnt/builder.txt /mnt/runtime.txt
+    --mount=type=bind,source=apt/builder.txt,target=/mnt/builder.txt \
+    --mount=type=bind,source=apt/runtime.txt,target=/mnt/runtime.txt \
+    /mnt/apt/install.sh /mnt/builder.txt /mnt/runtime.txt
 
 
 # ---- torch-locks: which torch, and what it needs ----
@@ -131,7 +130,7 @@ FROM base AS torch-locks
 ARG TORCH_BUILD
 ARG INDEX_URL=
 ARG TORCH_INDEX_URL=
-RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
+RUN --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/locks \
     --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
     --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
     --mount=type=bind,source=locks,target=/mnt/project/locks \
@@ -147,7 +146,7 @@ FROM tools AS locks
 ARG DEPENDENCY_GROUPS=main
 ARG DEV_GROUPS=dev
 ARG EXTRAS=
-RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
+RUN --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/locks \
     --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
     --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
     $POETRY_HOME/venv/bin/python /mnt/locks/split_locks.py poetry /mnt/project /locks \
@@ -160,11 +159,11 @@ RUN --mount=type=bind,source=docker/locks,target=/mnt/locks \
 FROM uv AS torch-needs
 
 RUN --mount=type=bind,from=torch-locks,source=/locks/torch-needs.txt,target=/mnt/torch-needs.txt \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv pip install --no-cache --no-deps --require-hashes --requirement /mnt/torch-needs.txt \
-    && /mnt/base/finish-tree.sh /layer
+    && /mnt/finish-tree.sh /layer
 
 
 # ---- deps: your other dependencies ----
@@ -173,13 +172,13 @@ FROM builder AS deps
 # Path dependencies lie in packages; a build may write beside their sources, which nobody keeps.
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
-    --mount=type=bind,source=docker/deps,target=/mnt/deps \
+    --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
+    --mount=type=bind,source=torchcrate/stages/deps,target=/mnt/deps \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     xargs poetry install --directory /mnt/project --no-root < /mnt/project/install.options \
-    && /mnt/base/finish-tree.sh \
+    && /mnt/finish-tree.sh \
     && python3.11 -B /mnt/deps/split_layers.py $VIRTUAL_ENV /layers
 
 
@@ -189,16 +188,16 @@ RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
 FROM base AS torch
 
 ARG TORCH_BUILD
-# `yes` leaves out what docker/torch/prune.txt lists, `no` nothing.
+# `yes` leaves out what torchcrate/stages/torch/prune.txt lists, `no` nothing.
 ARG PRUNE=yes
 # The cache keeps the wheels, not what is in them.
 RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,from=uv,source=/opt/uv/bin/uv,target=/mnt/uv \
     --mount=type=bind,from=uv,source=/opt/uv/pip.whl,target=/mnt/pip.whl \
     --mount=type=bind,from=wheels,target=/mnt/wheels \
-    --mount=type=bind,source=docker/torch/install-torch.sh,target=/mnt/install-torch.sh \
-    --mount=type=bind,source=docker/torch/prune.txt,target=/mnt/prune.txt \
-    --mount=type=bind,source=docker/base/finish-tree.sh,target=/mnt/finish-tree.sh \
+    --mount=type=bind,source=torchcrate/stages/torch/install-torch.sh,target=/mnt/install-torch.sh \
+    --mount=type=bind,source=torchcrate/stages/torch/prune.txt,target=/mnt/prune.txt \
+    --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
     --mount=type=cache,id=torch-wheels-$TORCH_BUILD,target=/mnt/cache,sharing=locked \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/mnt/netrc \
@@ -222,11 +221,11 @@ FROM builder AS extensions
 RUN --mount=type=bind,from=torch-locks,source=/locks/extensions,target=/mnt/locks \
     --mount=type=bind,from=torch-seen,source=/torch,target=/mnt/torch \
     --mount=type=bind,source=packages,target=/mnt/packages,rw \
-    --mount=type=bind,source=docker/extensions,target=/mnt/extensions \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
+    --mount=type=bind,source=torchcrate/stages/extensions,target=/mnt/extensions \
+    --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    /mnt/extensions/build-extensions.sh /mnt && /mnt/base/finish-tree.sh /layer
+    /mnt/extensions/build-extensions.sh /mnt && /mnt/finish-tree.sh /layer
 
 
 # ---- checked: do the trees fit? They come from different locks ----
@@ -247,7 +246,7 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch
     --mount=type=bind,from=torch-metadata,source=/metadata,target=/mnt/torch \
     --mount=type=bind,from=torch-needs,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/torch-needs \
     --mount=type=bind,from=extensions,source=/app/.venv/lib/python3.11/site-packages,target=/mnt/extensions \
-    --mount=type=bind,source=docker/deps,target=/mnt/deps \
+    --mount=type=bind,source=torchcrate/stages/deps,target=/mnt/deps \
     $POETRY_HOME/venv/bin/python -B /mnt/deps/check_trees.py /mnt/torch.txt \
         $VIRTUAL_ENV/lib/python3.11/site-packages /mnt/torch /mnt/torch-needs /mnt/extensions
 
@@ -256,13 +255,17 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch
 FROM torch AS venv
 
 # Your list of what apt brings at run time, such as libgl1 for OpenCV. Empty, it installs nothing.
+# And the command `doctor`, which says what this image can do on a machine.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
-    --mount=type=bind,source=docker/base/apt-keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
-    --mount=type=bind,source=docker/base,target=/mnt/base \
-    --mount=type=bind,source=docker/runtime/packages.txt,target=/mnt/packages.txt \
+    --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
+    --mount=type=bind,source=torchcrate/stages/apt,target=/mnt/apt \
+    --mount=type=bind,source=apt/runtime.txt,target=/mnt/packages.txt \
+    --mount=type=bind,source=torchcrate/doctor.py,target=/mnt/doctor.py \
     --mount=type=secret,id=ca,mode=0444 \
-    /mnt/base/apt-install.sh /mnt/packages.txt
+    install -m 755 /mnt/doctor.py /usr/local/bin/doctor \
+    && touch --date=@315532800 /usr/local/bin /usr/local/bin/doctor \
+    && /mnt/apt/install.sh /mnt/packages.txt
 
 COPY --link --from=torch-needs /layer /
 # Your dependencies, large packages first, divided so that an edit pushes and pulls those near it
@@ -302,7 +305,7 @@ ARG INDEX_URL=
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
-    --mount=type=bind,source=docker/deps,target=/mnt/deps \
+    --mount=type=bind,source=torchcrate/stages/deps,target=/mnt/deps \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -314,11 +317,11 @@ RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
 
 # From here on Poetry leaves torch as it is, and any user may install the rest.
 ARG TORCH_BUILD
-RUN --mount=type=bind,source=docker/dev,target=/mnt/dev \
-    --mount=type=bind,source=docker/locks/split_locks.py,target=/mnt/split_locks.py \
-    --mount=type=bind,source=docker/torch/prune.txt,target=/mnt/prune.txt \
+RUN --mount=type=bind,source=torchcrate/stages/dev,target=/mnt/dev \
+    --mount=type=bind,source=torchcrate/stages/locks/split_locks.py,target=/mnt/split_locks.py \
+    --mount=type=bind,source=torchcrate/stages/torch/prune.txt,target=/mnt/prune.txt \
     --mount=type=bind,source=locks/torch.${TORCH_BUILD}.txt,target=/mnt/torch.txt \
-    /mnt/dev/hold-torch.sh /mnt
+    /mnt/dev/hold-torch.sh /mnt src
 
 COPY pyproject.toml poetry.lock ./
 COPY src src
@@ -351,4 +354,4 @@ LABEL org.opencontainers.image.base.name=$BASE_IMAGE \
 # nothing. No entrypoint, not the base image's either: what you give to `docker run` is what runs.
 USER 10001:10001
 ENTRYPOINT []
-CMD ["python", "-m", "torchcrate"]
+CMD ["python", "-m", "digits"]

@@ -1,5 +1,5 @@
 # The images by name: `docker buildx bake` builds gpu and cpu, `docker buildx bake gpu-dev` one more.
-# Each variable can be set in the environment; scripts/build.py, behind `make`, sets them for you.
+# Each variable can be set in the environment; torchcrate/build.py, behind `./crate`, sets them for you.
 
 variable "IMAGE" { default = "torchcrate" }
 variable "BASE_IMAGE" { default = "ubuntu:22.04" }
@@ -22,16 +22,13 @@ variable "DEPENDENCY_GROUPS" { default = "" }
 variable "DEV_GROUPS" { default = "" }
 variable "EXTRAS" { default = "" }
 
-# `no` keeps what docker/torch/prune.txt lists; empty: as the Dockerfile has it.
+# `no` keeps what torchcrate/stages/torch/prune.txt lists; empty: as the Dockerfile has it.
 variable "PRUNE" { default = "" }
 
 # A proxy to download through. Docker keeps these three out of the image's history.
 variable "HTTP_PROXY" { default = "" }
 variable "HTTPS_PROXY" { default = "" }
 variable "NO_PROXY" { default = "" }
-
-variable "POETRY_INSTALLER" { default = "" }
-variable "POETRY_INSTALLER_URL" { default = "" }
 
 # Files that reach no layer: the certificates to trust, where a proxy signs TLS anew, and the
 # passwords of private indexes.
@@ -69,21 +66,19 @@ group "default" { targets = ["gpu", "cpu"] }
 target "common" {
   # null: as the Dockerfile has it.
   args = {
-    BASE_IMAGE           = BASE_IMAGE
-    VERSION              = VERSION
-    INDEX_URL            = INDEX_URL
-    TORCH_INDEX_URL      = TORCH_INDEX_URL
-    APT_MIRROR           = APT_MIRROR
-    PPA_URL              = PPA_URL == "" ? null : PPA_URL
-    DEPENDENCY_GROUPS    = DEPENDENCY_GROUPS == "" ? null : DEPENDENCY_GROUPS
-    DEV_GROUPS           = DEV_GROUPS == "" ? null : DEV_GROUPS
-    EXTRAS               = EXTRAS == "" ? null : EXTRAS
-    PRUNE                = PRUNE == "" ? null : PRUNE
-    HTTP_PROXY           = HTTP_PROXY == "" ? null : HTTP_PROXY
-    HTTPS_PROXY          = HTTPS_PROXY == "" ? null : HTTPS_PROXY
-    NO_PROXY             = NO_PROXY == "" ? null : NO_PROXY
-    POETRY_INSTALLER     = POETRY_INSTALLER == "" ? null : POETRY_INSTALLER
-    POETRY_INSTALLER_URL = POETRY_INSTALLER_URL == "" ? null : POETRY_INSTALLER_URL
+    BASE_IMAGE        = BASE_IMAGE
+    VERSION           = VERSION
+    INDEX_URL         = INDEX_URL
+    TORCH_INDEX_URL   = TORCH_INDEX_URL
+    APT_MIRROR        = APT_MIRROR
+    PPA_URL           = PPA_URL == "" ? null : PPA_URL
+    DEPENDENCY_GROUPS = DEPENDENCY_GROUPS == "" ? null : DEPENDENCY_GROUPS
+    DEV_GROUPS        = DEV_GROUPS == "" ? null : DEV_GROUPS
+    EXTRAS            = EXTRAS == "" ? null : EXTRAS
+    PRUNE             = PRUNE == "" ? null : PRUNE
+    HTTP_PROXY        = HTTP_PROXY == "" ? null : HTTP_PROXY
+    HTTPS_PROXY       = HTTPS_PROXY == "" ? null : HTTPS_PROXY
+    NO_PROXY          = NO_PROXY == "" ? null : NO_PROXY
   }
   contexts = WHEELS == "" ? {} : { wheels = WHEELS }
   secret = concat(

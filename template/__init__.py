@@ -1,0 +1,1 @@
+"""About the template itself: gone from every project, and torchcrate never imports it."""

@@ -1,0 +1,618 @@
+"""Bring the images into a project that is there already; behind `./crate adopt --into ../project`.
+
+The project is Poetry's and in git, and none of its files is changed but for those that the output
+names. All is planned before anything is written: what cannot be done stops the command with one
+sentence and leaves the project as it was, and where there is nothing to do nothing is done.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import tomlkit
+from packaging.requirements import Requirement
+from poetry.core.constraints.version import parse_constraint
+from poetry.core.factory import Factory
+from poetry.core.packages.project_package import ProjectPackage
+
+from template.init import ABOUT_TEMPLATE
+from torchcrate.check import cpu_dockerfile
+from torchcrate.host import TOP
+from torchcrate.stages.locks.split_locks import ROOTS
+
+PYTHON = ">=3.11,<3.12"  # the images'
+
+# What comes as it is: the machinery, the command, the contract but for what the sample promises.
+OURS = re.compile(
+    r"torchcrate/.+|crate|tests/image/(?!.+/test_the_sample_).+\.py|apt/.+\.txt|packages/README\.md"
+    r"|locks/(poetry|uv)\.(in|txt)"
+)
+# How the project's code looks is its own business, and the dev containers are not brought.
+NOT_HOOKS = ("ruff-check", "ruff-format")
+# Top-level folders and files that hold Python but not the project's code, unless --code says so.
+NOT_CODE = {
+    *("apt", "benchmarks", "build", "dist", "doc", "docker", "docs", "examples", "locks"),
+    *("notebooks", "packages", "scripts", "test", "tests", "torchcrate"),
+    *("conftest.py", "fabfile.py", "noxfile.py", "setup.py", "tasks.py"),
+}
+# What `./crate` sets up and writes; Python writes bytecode beside torchcrate's modules.
+IGNORED = ("/.tools/", "/results/", "/reports/", "__pycache__/")
+
+
+class AdoptError(Exception):
+    """The project cannot be adopted; the message is one sentence with the way out."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What the images have to know of a project."""
+
+    folder: Path
+    name: str  # as a Docker repository is named
+    build: str  # the GPU image's torch build, such as cu130
+    code: dict[str, str]  # paths in the project, and in the images below /app/src ("": all of it)
+    command: list[str]  # what the container starts
+    groups: list[str]  # for development
+    readmes: list[str]  # Poetry refuses a pyproject.toml that names one which is not there
+    has_tests: bool
+    has_pytest: bool
+
+
+@dataclass
+class Plan:
+    """What is to be written, and what there is to say."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)  # of their files: what about them
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+# ---- what the project is ----
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """Return what git says, or None where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def tracked(folder: Path) -> list[str]:
+    """Return the files of a folder that git tracks or would track, as they are in the folder."""
+    arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = (git(folder, *arguments) or "").split("\0")
+    return sorted({name for name in names if name and (folder / name).is_file()})
+
+
+def table(data: dict, *keys: str) -> dict:
+    """Return a table in parsed TOML, or {} where there is none."""
+    for key in keys:
+        data = data.get(key)
+        if not isinstance(data, dict):
+            return {}
+    return data
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a command line. Raises AdoptError where a quote is not closed."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise AdoptError(f"{text} has a quote that is not closed: close it.") from None
+
+
+def read_pyproject(folder: Path) -> tuple[ProjectPackage, dict]:
+    """Return a project's package as Poetry sees it, and its pyproject.toml.
+
+    Raises AdoptError where there is none, or Poetry is not what manages it.
+    """
+    file = folder / "pyproject.toml"
+    if not folder.is_dir():
+        raise AdoptError(f"{folder} is no folder: name the project's with --into.")
+    if not file.is_file():
+        raise AdoptError(f"{folder} has no pyproject.toml: run `poetry init` there.")
+    try:
+        pyproject = tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AdoptError(f"{file} cannot be read ({error}): mend it.") from None
+    if not (
+        table(pyproject, "tool", "poetry")
+        or "poetry" in str(table(pyproject, "build-system").get("build-backend"))
+        or (folder / "poetry.lock").is_file()
+    ):
+        raise AdoptError(
+            f"{file} is not Poetry's: to have Poetry manage it, give it a table [tool.poetry] with "
+            "`package-mode = false` and run `poetry lock` there."
+        )
+    try:
+        return Factory().create_poetry(folder).package, pyproject
+    except Exception as error:  # Poetry raises whatever comes up
+        said = " ".join(str(error).split())
+        raise AdoptError(
+            f"Poetry refuses {file} ({said}): mend what `poetry check` says there."
+        ) from None
+
+
+def check_python(file: Path, package: ProjectPackage) -> None:
+    """Raise AdoptError where a project excludes the images' Python."""
+    if not package.python_constraint.allows_any(parse_constraint(PYTHON)):
+        raise AdoptError(
+            f"{file} wants Python {package.python_constraint} and the images have 3.11: let it in "
+            f'with requires-python = "{PYTHON}" (or python = "~3.11"), then run `poetry lock`.'
+        )
+
+
+def check_torch(file: Path, package: ProjectPackage) -> None:
+    """Raise AdoptError where a project does not name torch so that each build can have its own."""
+    family = [dependency for dependency in package.all_requires if dependency.name in ROOTS]
+    torch = [dependency for dependency in family if dependency.name == "torch"]
+    if not torch:
+        raise AdoptError(f"{file} does not name torch: run `poetry add torch==VERSION` there.")
+    if not any("main" in dependency.groups for dependency in torch):
+        raise AdoptError(
+            f"{file} names torch in the group {', '.join(sorted(torch[0].groups))} alone: move it "
+            "to the project's dependencies, then run `poetry lock` there."
+        )
+    for dependency in family:
+        source = dependency.source_name or dependency.source_url
+        if source or "+" in str(dependency.constraint):
+            raise AdoptError(
+                f"{file} takes {dependency.name} {f'from {source}' if source else 'of one build'}, "
+                "which locks/torch.<build>.txt is to say: name it by its public version alone, as "
+                f'in {dependency.name} = "2.0.1", then run `poetry lock` there.'
+            )
+
+
+def gpu_build(folder: Path, named: str | None) -> str:
+    """Return the GPU build: the one that is named, or the default index's, as poetry.lock has it.
+
+    Raises AdoptError where nothing tells.
+    """
+    if named:
+        if not re.fullmatch(r"[a-z][a-z0-9._]*", named) or named == "cpu":
+            raise AdoptError(f"--build {named} is no GPU build: name one like cu126 or rocm6.4.")
+        return named
+    lock = folder / "poetry.lock"
+    try:
+        packages = tomllib.loads(lock.read_text()).get("package", []) if lock.is_file() else []
+        versions = {package["name"]: package["version"] for package in packages}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise AdoptError(f"{lock} cannot be read ({error}): run `poetry lock` there.") from None
+    for name, version in versions.items():
+        if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
+            return "cu" + "".join(version.split(".")[:2])
+    raise AdoptError(
+        f"no {lock} says which GPU build of torch this project gets: run `poetry lock` there, or "
+        "name the build, such as --build cu126."
+    )
+
+
+def find_code(files: list[str], pyproject: dict, named: str | None) -> dict[str, str]:
+    """Return where the code is, and where it goes below /app/src.
+
+    That is what `named` says; or the packages that pyproject.toml names, else src, else each folder
+    with Python in it; and the scripts beside them. Raises AdoptError where there is none.
+    """
+    paths = [PurePosixPath(name) for name in files]
+    python = [path for path in paths if path.suffix == ".py"]
+    if named:
+        sources = [PurePosixPath(name).as_posix() for name in words(named)]
+        for source in sources:
+            inside = any(path.is_relative_to(source) for path in paths)
+            if source == "." or not inside:
+                raise AdoptError(
+                    f"--code names {source}, which is no file or folder of the project that git "
+                    "has: name those that Python is to find, such as --code 'mypackage train.py'."
+                )
+    else:
+        packages = table(pyproject, "tool", "poetry").get("packages", [])
+        sources = [
+            (PurePosixPath(p.get("from", ".")) / PurePosixPath(p["include"]).parts[0]).as_posix()
+            for p in packages
+        ]
+        sources = ["src" if source.startswith("src/") else source for source in sources]
+        if not sources and any(path.parts[0] == "src" for path in python):
+            sources = ["src"]
+        folders = {path.parts[0] for path in python if len(path.parts) == 2} - NOT_CODE
+        sources = sources or sorted(name for name in folders if not name.startswith("."))
+        scripts = {path.name for path in python if len(path.parts) == 1} - NOT_CODE
+        sources += sorted(scripts)
+    code = {name: "" if name == "src" else PurePosixPath(name).name for name in sources}
+    strange = [
+        name
+        for name in code
+        if not re.fullmatch(r"[\w.][\w./-]*", name)
+        or not any(path.is_relative_to(name) for path in paths)
+    ]
+    if not code or strange or len(set(code.values())) < len(code):
+        found = f"what it finds cannot be copied: {', '.join(code)}" if code else "it finds none"
+        raise AdoptError(
+            f"your code is looked for in pyproject.toml, in src and beside them, and {found}; "
+            "name it with --code, such as --code 'mypackage train.py'."
+        )
+    return code
+
+
+def find_command(
+    files: list[str], code: dict[str, str], pyproject: dict, named: str | None
+) -> list[str]:
+    """Return what the container starts: what is named, or what the project shows."""
+    if named:
+        return words(named)
+    modules = {}  # what can be started with -m: its rank
+    for name in files:
+        for source, target in code.items():
+            if name == source or name.startswith(f"{source}/"):
+                path = PurePosixPath(target) / name[len(source) :].lstrip("/")
+                if path.name == "__main__.py" and len(path.parts) > 1:
+                    modules[".".join(path.parent.parts)] = (0, len(path.parts), str(path))
+                elif len(path.parts) == 1 and path.suffix == ".py":
+                    usual = ("train.py", "main.py", "run.py")
+                    rank = usual.index(path.name) if path.name in usual else len(usual)
+                    modules[path.stem] = (1, rank, str(path))
+    if modules:
+        return ["python", "-m", min(modules, key=modules.get)]
+    scripts = table(pyproject, "project", "scripts") | table(pyproject, "tool", "poetry", "scripts")
+    entries = [entry for entry in scripts.values() if isinstance(entry, str) and ":" in entry]
+    if entries:
+        module, _, function = entries[0].partition(":")
+        return ["python", "-c", f"import {module} as m; raise SystemExit(m.{function}())"]
+    return ["python"]
+
+
+def read_project(
+    folder: Path, build: str | None, code: str | None, command: str | None
+) -> tuple[Project, dict]:
+    """Return what the images have to know of the project in a folder, and its pyproject.toml.
+
+    Raises AdoptError where it cannot be adopted.
+    """
+    package, pyproject = read_pyproject(folder)
+    if folder.resolve() == TOP:
+        raise AdoptError("--into names this repository itself: name another project's folder.")
+    if git(folder, "rev-parse", "HEAD") is None:
+        raise AdoptError(
+            f"{folder} is not in git, which could undo this: run `git init && git add . && "
+            "git commit -m Start` there."
+        )
+    check_python(folder / "pyproject.toml", package)
+    check_torch(folder / "pyproject.toml", package)
+    files = tracked(folder)
+    found = find_code(files, pyproject, code)
+    groups = package.dependency_group_names(include_optional=False) - {"main"}
+    top = folder.resolve()
+    readmes = [path.resolve() for path in package.readmes]
+    readmes = [str(path.relative_to(top)) for path in readmes if path.is_relative_to(top)]
+    tests = [name for name in files if re.fullmatch(r"(tests/(?!image/)|test_).+\.py", name)]
+    name = table(pyproject, "project").get("name")
+    name = name or table(pyproject, "tool", "poetry").get("name") or top.name
+    project = Project(
+        folder=folder,
+        name=re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "project",
+        build=gpu_build(folder, build),
+        code=found,
+        command=find_command(files, found, pyproject, command),
+        groups=sorted(groups),
+        readmes=[name for name in readmes if name in files],
+        has_tests=any(name.startswith("tests/") for name in tests),
+        has_pytest=bool(tests) or any(d.name == "pytest" for d in package.all_requires),
+    )
+    return project, pyproject
+
+
+# ---- what our files are in it ----
+
+
+def swap(text: str, pattern: str, new: str) -> str:
+    """Return text of ours with the one match of a pattern replaced. Raises AdoptError without."""
+    found, count = re.subn(pattern, lambda _: new, text, flags=re.MULTILINE)
+    if count != 1:
+        raise AdoptError(
+            f"{TOP} has been edited where this command adapts it ({count} times {pattern}): run it "
+            "in a clone of the template as it was."
+        )
+    return found
+
+
+def dockerfile(text: str, project: Project) -> str:
+    """Return the Dockerfile, for the project's code, groups and torch."""
+    runtime = [f"COPY --link {source} /app/src/{to}" for source, to in project.code.items()]
+    runtime = [line.removesuffix("/") for line in runtime]
+    text = swap(text, r"^COPY --link src /app/src$", "\n".join(runtime))
+    dev = [f"COPY {name} {name}" for name in (*project.readmes, *project.code)]
+    linked = [f"/app/{source}" for source, to in project.code.items() if to]
+    if linked and "src" not in project.code:
+        dev.append("# The code lies as it does in the project, and Python looks in /app/src.")
+        dev.append(f"RUN mkdir src && ln -s {' '.join(linked)} src/")
+    text = swap(text, r"^COPY src src$", "\n".join(dev))
+    if not project.has_tests:
+        text = swap(text, r"^COPY tests tests\n", "")
+    if "" not in project.code.values():  # no folder that holds all of it, such as src
+        text = swap(text, r"(?<=/mnt/dev/hold-torch\.sh /mnt )src$", ".")
+    text = swap(text, r"^CMD \[(?!\"bash\").*\]$", f"CMD {json.dumps(project.command)}")
+    text = swap(text, r"^ARG DEV_GROUPS=.*", f"ARG DEV_GROUPS={','.join(project.groups)}")
+    return swap(text, r"^ARG TORCH_BUILD=.+", f"ARG TORCH_BUILD={project.build}")
+
+
+def dockerignore(text: str, project: Project) -> str:
+    """Return the .dockerignore, which lets in the project's code."""
+    let_in = "\n".join(f"!{name}" for name in (*project.readmes, *project.code))
+    text = swap(text, r"^!src$", let_in)
+    return text if project.has_tests else swap(text, r"^!tests\n", "")
+
+
+def builds(text: str, build: str) -> str:
+    """Return text with the project's GPU build in place of the template's."""
+    own = re.search(r"^ARG TORCH_BUILD=(.+)", (TOP / "Dockerfile").read_text(), re.MULTILINE)
+    return re.sub(rf"\b{re.escape(own.group(1))}\b", build, text)
+
+
+def bake_file(text: str, project: Project) -> str:
+    """Return docker-bake.hcl, with the project's name and torch."""
+    text = swap(text, r'(?<="IMAGE" \{ default = ").+(?=" \})', project.name)
+    return builds(text, project.build)
+
+
+def workflow(triggers: str, jobs: str) -> str:
+    """Return the workflow with the tests alone, from the text of two of ours."""
+    head = triggers.partition("\njobs:\n")[0]
+    jobs = ABOUT_TEMPLATE.sub("", jobs)
+    test = re.search(r"^  test:\n(    .*\n|\n)+", f"{jobs}\n", re.MULTILINE).group()
+    comment = "# The tests build the GPU and the CPU image and look inside.\n"
+    head = swap(head, r"\A(# .*\n)+", comment)
+    head = swap(head, r"^name: .*", "name: image")
+    head = swap(head, r"branches: \[main\]\n    tags: .*", "branches: [main, master]")
+    test = swap(test, r"^      - run: \./crate run\n", "")  # who knows what it takes to run theirs
+    return f"{head}\njobs:\n{test.rstrip()}\n"
+
+
+def hooks(text: str) -> str:
+    """Return pre-commit's configuration, without the hooks that would edit the project's code."""
+    head, *found = text.split("      - id: ")
+    comment = "# All but actionlint runs from .tools/tests, which `./crate lint` sets up.\n"
+    found = [hook for hook in found if hook.partition("\n")[0] not in NOT_HOOKS]
+    return "      - id: ".join([swap(head, r"\A(# .*\n)+", comment), *found])
+
+
+def tools() -> dict[str, str]:
+    """Return locks/tests.in and locks/tests.txt: the tests' tools as our own locks have them."""
+    pyproject = tomllib.loads((TOP / "pyproject.toml").read_text())
+    wanted = [str(Requirement(need)) for need in pyproject["dependency-groups"]["image"]]
+    lines = ["# What `./crate test` needs, made by `./crate lock`. Do not edit."]
+    for package in tomllib.loads((TOP / "poetry.lock").read_text())["package"]:
+        if "image" in package["groups"]:
+            markers = package.get("markers", "")
+            marker = markers.get("image", "") if isinstance(markers, dict) else markers
+            pin = f"{package['name']}=={package['version']}{f' ; {marker}' if marker else ''}"
+            hashes = [f"    --hash={file['hash']}" for file in package["files"]]
+            lines.append(" \\\n".join([pin, *hashes]))
+    needs = "# What `./crate test` needs on the host.\n" + "\n".join(sorted(wanted))
+    return {"locks/tests.in": f"{needs}\n", "locks/tests.txt": "\n".join(lines) + "\n"}
+
+
+def ours() -> dict[str, Path]:
+    """Return the files that come as they are."""
+    found = {name: TOP / name for name in tracked(TOP) if OURS.fullmatch(name)}
+    if not found:
+        raise AdoptError(f"{TOP} is not in git, which knows its files: clone it with git.")
+    return found
+
+
+# ---- the plan ----
+
+
+def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
+    """Return what to write into a project. Raises AdoptError where a file of its own is in the way.
+
+    Of a file that is there already and other than ours: .dockerignore and pre-commit's
+    configuration stay, and ours have other names or are left to the user. A lock stays, since
+    `./crate lock` may have made it. All others are in the way.
+    """
+    folder = project.folder
+
+    def other(name: str, text: str) -> bool:
+        file = folder / name
+        return file.exists() and (not file.is_file() or file.read_bytes() != encode(text))
+
+    our = {name: path.read_text() for name, path in ours().items()} | tools()
+    our["crate"] = ABOUT_TEMPLATE.sub("", our["crate"])
+    our |= {
+        "docker-bake.hcl": bake_file((TOP / "docker-bake.hcl").read_text(), project),
+        "Dockerfile": dockerfile((TOP / "Dockerfile").read_text(), project),
+        ".dockerignore": dockerignore((TOP / ".dockerignore").read_text(), project),
+        ".pre-commit-config.yaml": hooks((TOP / ".pre-commit-config.yaml").read_text()),
+        ".github/workflows/image.yml": workflow(
+            *((TOP / ".github/workflows" / name).read_text() for name in ("ci.yml", "weekly.yml"))
+        ),
+    }
+    our["Dockerfile.cpu"] = cpu_dockerfile(our["Dockerfile"])
+    plan = Plan()
+
+    name = ".dockerignore"
+    if other(name, our[name]):
+        text = our.pop(name)
+        our |= {"Dockerfile.dockerignore": text, "Dockerfile.cpu.dockerignore": text}
+        plan.kept[name] = "for our two Dockerfiles, Docker goes by the files beside them instead"
+    name = ".pre-commit-config.yaml"
+    if other(name, our[name]):
+        repos = our.pop(name).partition("repos:\n")[2].rstrip()
+        plan.kept[name] = f"this, added to it, looks after the images:\n{repos}"
+        workflow_ = our[".github/workflows/image.yml"]
+        lint = r"^      - run: \./crate lint\n"
+        our[".github/workflows/image.yml"] = swap(workflow_, lint, "")
+    for name in [name for name in our if name.startswith("locks/") and (folder / name).is_file()]:
+        if other(name, our[name]):
+            plan.kept[name] = "`./crate lock` looks after it"
+            del our[name]
+
+    files = {str(path) for name in our for path in PurePosixPath(name).parents}
+    blocked = sorted(name for name in files if (folder / name).is_file())
+    blocked += sorted(name for name in our if (folder / name).is_dir())
+    if blocked:
+        kind = "file" if blocked[0] in our else "folder"
+        found = ", ".join(blocked)
+        raise AdoptError(f"{folder} has {found} where a {kind} of that name is to go: rename it.")
+    in_the_way = sorted(name for name, text in our.items() if other(name, text))
+    if in_the_way and not replace:
+        raise AdoptError(
+            f"{folder} has {', '.join(in_the_way)} already, other than the template's: move what "
+            "you need of it elsewhere, or have it replaced with --replace."
+        )
+    plan.changed = dict.fromkeys(in_the_way, "replaced, as --replace says")
+    our |= change_gitignore(plan, folder)
+    if project.has_pytest:
+        our |= change_pytest(plan, folder, pyproject)
+    plan.files = {n: text for n, text in our.items() if not (folder / n).exists() or other(n, text)}
+    return plan
+
+
+def decode(file: Path) -> str:
+    """Return a file's text with its own line ends, and bytes that are no text kept for `encode`."""
+    return file.read_bytes().decode(errors="surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """Return the bytes of a text, those that `decode` kept included."""
+    return text.encode(errors="surrogateescape")
+
+
+def change_gitignore(plan: Plan, folder: Path) -> dict[str, str]:
+    """Return a .gitignore for what `./crate` writes, and note it in the plan.
+
+    {} where it is in there.
+    """
+    file = folder / ".gitignore"
+    before = decode(file) if file.exists() else ""
+    have = {line.strip().strip("/") for line in before.splitlines()}
+    missing = [name for name in IGNORED if name.strip("/") not in have]
+    if not missing:
+        return {}
+    if before:
+        plan.changed[file.name] = f"{', '.join(missing)} added"
+    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    comment = "# What `./crate` sets up and writes for the images"
+    return {file.name: before + gap + "\n".join([comment, *missing, ""])}
+
+
+def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
+    """Return a pyproject.toml with which a plain `pytest` passes by tests/image.
+
+    Those tests have an environment of their own. {} where pyproject.toml says so already, and where
+    pytest goes by another file: the plan then notes what to add to that.
+    """
+    option = "--ignore=tests/image"
+    options = table(pyproject, "tool", "pytest").get("ini_options")
+    if not isinstance(options, dict | None):
+        raise AdoptError("[tool.pytest] ini_options in pyproject.toml is no table: mend it.")
+    # In the order in which pytest looks.
+    others = ["pytest.ini", ".pytest.ini"] + ([] if options else ["tox.ini", "setup.cfg"])
+    for name in others:
+        text = decode(folder / name) if (folder / name).is_file() else None
+        if text is None or not (name in others[:2] or re.search(r"(?m)^\[(tool:)?pytest\]", text)):
+            continue
+        if option not in text:
+            plan.kept[name] = f"add {option} to its addopts, so that a plain `pytest` passes by"
+        return {}
+    before = (options or {}).get("addopts", "")
+    if option in before if isinstance(before, list) else option in str(before):
+        return {}
+    text = decode(folder / "pyproject.toml")
+    if options is None:
+        text = text.rstrip("\n") + "\n\n[tool.pytest.ini_options]\naddopts = "
+        text += f'"{option}" # those run on the host\n'
+    else:
+        document = tomlkit.parse(text)
+        found = document["tool"]["pytest"]["ini_options"]
+        if isinstance(before, list):
+            found["addopts"].append(option)
+        else:
+            found["addopts"] = f"{before} {option}".strip()
+        text = tomlkit.dumps(document)
+    plan.changed["pyproject.toml"] = f"{option} added to pytest's addopts"
+    return {"pyproject.toml": text}
+
+
+def write(plan: Plan, folder: Path) -> None:
+    """Write what is planned, or leave the project as it was."""
+    undo: list[Callable[[], object]] = []
+    try:
+        for name, text in plan.files.items():
+            target = folder / name
+            for parent in reversed(target.parents):
+                if not parent.exists():
+                    parent.mkdir()
+                    undo.append(parent.rmdir)
+            if target.exists():
+                undo.append(partial(target.write_bytes, target.read_bytes()))
+                target.write_bytes(encode(text))
+            else:
+                with target.open("xb") as file:
+                    undo.append(target.unlink)
+                    file.write(encode(text))
+            if (TOP / name).is_file():
+                target.chmod((TOP / name).stat().st_mode & 0o777)
+    except BaseException:  # Ctrl-C too
+        for step in reversed(undo):
+            step()
+        raise
+
+
+def report(plan: Plan, project: Project) -> str:
+    """Return what was done, what was left alone, and what to do next."""
+    counts: dict[str, int] = {}
+    for name in sorted(plan.files.keys() - plan.changed.keys()):
+        top, slash, _ = name.partition("/")
+        counts[top + slash] = counts.get(top + slash, 0) + 1
+    written = [f"{name} ({n})" if name.endswith("/") else name for name, n in counts.items()]
+    lines = [f"Written: {', '.join(written)}"]
+    lines += [f"Changed: {name}: {what}" for name, what in plan.changed.items()]
+    lines += [f"Left alone: {name}: {what}" for name, what in plan.kept.items()]
+    locks = project.folder / "locks"
+    builds_ = [b for b in (project.build, "cpu") if not (locks / f"torch.{b}.txt").exists()]
+    command = shlex.join(project.command)
+    return "\n".join(
+        [
+            *lines,
+            f"Your code: {', '.join(project.code)} (if not, say --code 'PATHS')",
+            f"The container starts: {command} (if not, say --command 'COMMAND')",
+            f"Groups in the dev image: {', '.join(project.groups) or 'none'}",
+            "Next:",
+            f"  cd {shlex.quote(str(project.folder))}",
+            *(f"  ./crate lock --build {build}" for build in builds_),
+            "  ./crate run --build cpu",
+            "  ./crate test",
+        ]
+    )
+
+
+def main(options: Namespace) -> None:
+    """Run the command; see the top of this file."""
+    try:
+        folder = Path(options.into).expanduser()
+        project, pyproject = read_project(folder, options.build, options.code, options.command)
+        plan = make_plan(project, pyproject, options.replace)
+        if not plan.files:
+            print(f"Nothing to do: {folder} has it all.")
+            return
+        if git(folder, "status", "--porcelain", "--", "."):
+            raise AdoptError(
+                f"{folder} has changes that are in no commit, so that git could not undo this "
+                "alone: commit or stash them."
+            )
+        write(plan, folder)
+        print(report(plan, project))
+    except AdoptError as error:
+        sys.exit(f"ERROR: {error}")
+    except OSError as error:
+        sys.exit(
+            f"ERROR: not all of it could be read or written ({error}), so nothing was changed: "
+            "mend that, then run this again."
+        )

@@ -1,0 +1,78 @@
+"""Pictures of what the benchmark measured: `draw.py FILE.json` writes FILE-*.png beside it.
+
+Runs wherever matplotlib is; `./crate bench` brings it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+MB = 10**6
+COLOURS = {"article": "#b8b8b8", "uv": "#8aa6c1", "ours": "#d9542b"}
+# A picture: its name, its title, the figure, and its bars.
+PICTURES = (
+    (
+        "bytes",
+        "MB to push or pull for one edit",
+        "log",
+        (
+            ("push\na dependency", "dependency edit: push", "pushed"),
+            ("pull\na dependency", "pull after the dependency edit", "pulled"),
+            ("another machine:\npush a dependency", "another machine, dependency edit", "pushed"),
+            (
+                "another machine:\npull and fetch for it",
+                "another machine, dependency edit",
+                "pulled+fetched",
+            ),
+            ("push\ncode", "code edit: push", "pushed"),
+        ),
+    ),
+    (
+        "seconds",
+        "seconds to build",
+        "linear",
+        (
+            ("from nothing", "build from nothing", "seconds"),
+            ("… with the\ndownloads there", "build again, downloads there", "seconds"),
+            ("a dependency", "dependency edit: build", "seconds"),
+            ("a dependency,\nanother machine", "another machine, dependency edit", "seconds"),
+            ("code", "code edit: build", "seconds"),
+        ),
+    ),
+)
+
+
+def draw(results: dict, file: Path) -> None:
+    """Write one PNG for each picture, named after the JSON file."""
+    names = [name for name in COLOURS if name in results]
+    for name, title, scale, bars in PICTURES:
+        figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+        width = 0.8 / len(names)
+        for i, contender in enumerate(names):
+            found = [
+                sum(results[contender][scene][figure_] for figure_ in figures.split("+"))
+                for _, scene, figures in bars
+            ]
+            heights = [value if name == "seconds" else max(value / MB, 0.001) for value in found]
+            places = [bar + (i - (len(names) - 1) / 2) * width for bar in range(len(bars))]
+            drawn = axes.bar(places, heights, width, label=contender, color=COLOURS[contender])
+            said = [f"{height:,.0f}" if height >= 100 else f"{height:.2g}" for height in heights]
+            axes.bar_label(drawn, said, fontsize=8)
+        axes.set_xticks(range(len(bars)), [label for label, _, _ in bars], fontsize=9)
+        axes.set_yscale(scale)
+        axes.set_title(f"{title} ({results['build']})")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=len(names), frameon=False)
+        figure.savefig(
+            file.with_name(f"{file.stem}-{name}.png"), dpi=120, metadata={"Software": ""}
+        )
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[1]))

@@ -1,0 +1,538 @@
+"""Make the template your project: name, package, description, author, image, README, licence.
+
+In this repository, or in a new folder with --into. Asks in a terminal unless the name is given;
+what is not given is then chosen as the questions would suggest it. Writes everything or nothing,
+commits nothing, and notes in .template.toml which tree of the template was taken, for
+`./crate update`.
+"""
+
+import datetime
+import keyword
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import tomllib
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import tomlkit
+
+from torchcrate import VERSION
+from torchcrate.host import TOP
+from torchcrate.tools import TOOLS
+
+RECORD = ".template.toml"
+# About the template alone: a project has no use for them.
+TEMPLATE_ONLY = (".ci/", "template/")
+# The same in every project, byte for byte: `./crate update` tells by it whether somebody edited it.
+MACHINERY = "torchcrate/"
+# What stands between such lines is too.
+ABOUT_TEMPLATE = re.compile(
+    r"^[# ]*<!-- template -->\n.*?^[# ]*<!-- /template -->\n+", re.DOTALL | re.MULTILINE
+)
+# A line of the template's code has room for a package of this many letters.
+LONGEST = 40
+# What a package here would hide, besides the standard library and what poetry.lock has by the same
+# name: this repository's folders, and imports that are called otherwise than what they come in.
+TAKEN = {
+    *("apt", "docs", "locks", "packages", "src", "template", "tests", "torchcrate"),
+    *("dateutil", "functorch", "mpl_toolkits", "pylab", "testinfra", "torchgen", "yaml"),
+}
+# Of an author, as Poetry will have it: with a dot in the host's name.
+ADDRESS = r"[A-Za-z0-9_%+'-]+(\.[A-Za-z0-9_%+'-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
+QUESTIONS = {
+    "name": "Name of the project",
+    "package": "Python package",
+    "description": "Description, in one line",
+    "author": "Author, with or without <address>",
+    "image": "Name of the images",
+    "repository": "GitHub repository (owner/name, - for none)",
+}
+
+Answers = dict[str, str]  # the keys of QUESTIONS, and the year of the licence
+Files = dict[str, bytes]  # by path
+
+
+class InitError(Exception):
+    """The template cannot be made a project; the message is one sentence."""
+
+
+def quoted(text: str) -> str:
+    """Return a text of somebody else's for use in a sentence: on one line and not endless."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+def normalize(name: str) -> str:
+    """Return a package name as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# ---- What is an answer ----
+# Each returns None or raises InitError. `old` is the template's own name and package, `locked` the
+# names in poetry.lock.
+
+
+def check_name(name: str, old: set[str], locked: set[str]) -> None:
+    """See that an index would take the name, and that it is nobody else's here."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name) or len(name) > 100:
+        raise InitError(
+            f"{quoted(name)} is no name for a project: use up to 100 ASCII letters, digits, and "
+            "between them - _ or . (--name my-project)."
+        )
+    if normalize(name) in old:
+        raise InitError(f"{name} is the template's own name: choose another (--name my-project).")
+    if normalize(name) in locked:
+        raise InitError(
+            f"{name} is a package that the project depends on: choose another (--name my-project)."
+        )
+
+
+def check_package(package: str, old: set[str], locked: set[str]) -> None:
+    """See that Python can import the package, and that it hides no other."""
+    choose = "choose another with --package my_project"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):
+        raise InitError(
+            f"{quoted(package)} is no name for a Python package, which begins with a small ASCII "
+            f"letter, goes on with such letters, digits and _, and is no keyword: {choose}."
+        )
+    if len(package) > LONGEST:
+        raise InitError(
+            f"The package {quoted(package)} has {len(package)} letters, and the template's lines "
+            f"have room for {LONGEST}: {choose}."
+        )
+    if package in sys.stdlib_module_names or package in TAKEN or normalize(package) in locked:
+        raise InitError(f"A package {package} would hide another of that name: {choose}.")
+    if normalize(package) in old:
+        raise InitError(f"{package} is the template's own name: {choose}.")
+
+
+def check_description(description: str) -> None:
+    """See that the description is one line of text."""
+    if not description.strip() or not description.isprintable() or len(description) > 500:
+        raise InitError(
+            f"The description {quoted(description)} is not one line of up to 500 letters: give "
+            "DESCRIPTION='What it is'."
+        )
+
+
+def check_author(author: str) -> None:
+    """See that the author is what pyproject.toml can hold: a name, and perhaps an address."""
+    name, email = split_author(author)
+    fits = re.fullmatch(r"[^<>,@\"\\]+", name) and name.isprintable() and len(author) <= 200
+    if not fits or not (email is None or re.fullmatch(ADDRESS, email)):
+        raise InitError(
+            f"{quoted(author)} is no author: give a name without commas, and the address behind it "
+            "if you like (--author 'Me <me@example.com>')."
+        )
+
+
+def split_author(author: str) -> tuple[str, str | None]:
+    """Return the name and the address, None where there is none."""
+    name, bracket, rest = author.strip().partition("<")
+    return name.strip(), rest.removesuffix(">").strip() if bracket else None
+
+
+def check_image(image: str) -> None:
+    """See that Docker can tag an image so; a registry in front is fine, a tag behind is not."""
+    part = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+    fits = re.fullmatch(rf"(?:[a-z0-9][a-z0-9.-]*(?::[0-9]+)?/)?{part}(?:/{part})*", image)
+    if not fits or len(image) > 200 or image == "scratch" or re.fullmatch("[0-9a-f]{64}", image):
+        raise InitError(
+            f"{quoted(image)} is no name for an image: use small letters, digits, and between them "
+            "- _ or . (--image my-project or --image ghcr.io/me/my-project)."
+        )
+
+
+def check_repository(repository: str) -> None:
+    """See that it is GitHub's owner/name, or nothing."""
+    owner_name = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
+    if repository and not re.fullmatch(owner_name, repository):
+        raise InitError(
+            f"{quoted(repository)} is no GitHub repository: give --repository owner/name."
+        )
+
+
+def checks(files: Files) -> dict[str, Callable[[str], None]]:
+    """Return for each question the function that raises InitError for what is no answer to it."""
+    old = {normalize(name) for name in names(files)}
+    lock = tomllib.loads(files.get("poetry.lock", b"").decode())
+    locked = {normalize(package["name"]) for package in lock.get("package", [])}
+    return {
+        "name": lambda answer: check_name(answer, old, locked),
+        "package": lambda answer: check_package(answer, old, locked),
+        "description": check_description,
+        "author": check_author,
+        "image": check_image,
+        "repository": check_repository,
+    }
+
+
+def suggestions(name: str, folder: Path) -> Answers:
+    """Return what the answers are if nobody gives them; some may be none. A name of "" is open."""
+    if not name:
+        return {"name": re.sub(r"[^A-Za-z0-9]+", "-", folder.name).strip("-")}
+    person, email = git(folder, "config", "user.name"), git(folder, "config", "user.email")
+    origin = git(folder, "remote", "get-url", "origin")
+    github = re.search(r"(?:^|[/@.])github\.com[:/]([^/]+/[^/]+?)(?:\.git)?/?$", origin)
+    return {
+        "package": re.sub(r"[-_.]+", "_", name).lower(),
+        "description": f"{name}, a PyTorch project in a Docker image",
+        "author": f"{person} <{email}>" if re.fullmatch(ADDRESS, email) else person,
+        "image": normalize(name),
+        "repository": github.group(1) if github else "",
+    }
+
+
+def complete(given: Answers, files: Files, folder: Path, ask: bool) -> Answers:
+    """Return all answers: those given, and others as asked for or as suggested.
+
+    Raises InitError for one that is none, and where the name or the author is missing.
+    """
+    check = checks(files)
+    old = {normalize(name) for name in names(files)}
+    answers: Answers = {}
+    for key, question in QUESTIONS.items():
+        answer = given.get(key)
+        suggested = suggestions(answers.get("name", ""), folder)[key] if answer is None else ""
+        if key == "repository" and normalize(suggested.partition("/")[2]) in old:
+            suggested = ""  # a clone of the template
+        if ask or key in ("author", "repository"):  # what git says may be anything
+            try:
+                check[key](suggested)
+            except InitError:
+                suggested = ""
+        if answer is None and ask:
+            answer = ask_for(
+                question, suggested or ("-" if key == "repository" else ""), check[key]
+            )
+        elif answer is None:
+            answer = "" if key == "name" else suggested
+            if not answer and key in ("name", "author"):
+                example = {"name": "my-project", "author": "'Me <me@example.com>'"}[key]
+                raise InitError(f"The {key} is missing: add --{key} {example}.")
+        check[key](answer)
+        answers[key] = answer.strip()
+    return answers | {"year": given.get("year") or str(datetime.date.today().year)}
+
+
+def ask_for(question: str, suggested: str, check: Callable[[str], None]) -> str:
+    """Return the answer to a question, asked until there is one."""
+    while True:
+        answer = input(f"{question} [{suggested}]: " if suggested else f"{question}: ").strip()
+        answer = answer or suggested
+        answer = "" if answer == "-" else answer
+        try:
+            check(answer)
+            return answer
+        except InitError as error:
+            print(error)
+
+
+# ---- What the answers make of the template ----
+
+
+def names(files: Files) -> tuple[str, str]:
+    """Return the template's own name and package. Raises InitError where it is no template."""
+    try:
+        project = tomllib.loads(files["pyproject.toml"].decode())
+        return project["project"]["name"], project["tool"]["poetry"]["packages"][0]["include"]
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise InitError(
+            "There is no template here, with a pyproject.toml that names a project and a package."
+        ) from None
+
+
+def render(files: Files, answers: Answers) -> Files:
+    """Return the project's files, from the template's. Python files may need `tidy` afterwards."""
+    _, old_package = names(files)
+    rendered: Files = {}
+    for path, content in files.items():
+        if path.startswith(TEMPLATE_ONLY):
+            continue
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = "\0"
+        new_path = path.replace(f"src/{old_package}/", f"src/{answers['package']}/", 1)
+        if path.startswith(MACHINERY) or "\0" in text:  # the latter is binary
+            rendered[new_path] = content
+            continue
+        text = ABOUT_TEMPLATE.sub("", text)
+        text = rename(text, old_package, answers["package"])
+        if path in SPECIAL:
+            text = SPECIAL[path](text, answers)
+        rendered[new_path] = text.encode()
+    return rendered
+
+
+def rename(text: str, old: str, new: str) -> str:
+    """Return a text with another package where Python or a path wants the template's.
+
+    Elsewhere the word may mean something else: the sample's is `digits`.
+    """
+    before = r"(src/|\bfrom |\bimport |-m[\s\"',]+|\binclude = \"|\bprog=\")"
+    return re.sub(rf"{before}{re.escape(old)}\b", rf"\g<1>{new}", text)
+
+
+def pyproject(text: str, answers: Answers) -> str:
+    """Return pyproject.toml with the answers; the first version is 0.1.0."""
+    text = text.replace(
+        "{tests,template/tests,template/*_contract}", "tests"
+    )  # whose files ruff lets off some rules
+    document = tomlkit.parse(text)
+    project, (person, email) = document["project"], split_author(answers["author"])
+    project["name"], project["version"] = answers["name"], "0.1.0"
+    project["description"] = answers["description"]
+    author = tomlkit.inline_table()
+    author.update({"name": person} | ({"email": email} if email else {}))
+    authors = tomlkit.array()
+    authors.append(author)
+    project["authors"] = authors
+    document["tool"]["poetry"]["packages"][0]["include"] = answers["package"]
+    return tomlkit.dumps(document)
+
+
+def readme(text: str, answers: Answers) -> str:
+    """Return README.md with the title, the badge and the description of the project."""
+    badge = ""
+    if answers["repository"]:
+        workflow = f"https://github.com/{answers['repository']}/actions/workflows/ci.yml"
+        badge = f"[![ci]({workflow}/badge.svg)]({workflow})\n\n"
+    described = textwrap.fill(
+        answers["description"], 100, break_long_words=False, break_on_hyphens=False
+    )
+    head = f"# {answers['name']}\n\n{badge}{described}\n"
+    # The title, badges if there are any, and the first paragraph.
+    return re.sub(r"\A# .*\n\n(?:\[!\[.*\n+)*(?:.+\n)+", lambda _: head, text)
+
+
+def licence(text: str, answers: Answers) -> str:
+    """Return LICENSE with the author as the holder."""
+    holder = f"Copyright (c) {answers['year']} {split_author(answers['author'])[0]}"
+    return re.sub(r"^Copyright \(c\) .*$", lambda _: holder, text, count=1, flags=re.M)
+
+
+def bake(text: str, answers: Answers) -> str:
+    """Return docker-bake.hcl with the name of the images."""
+    line = f'variable "IMAGE" {{ default = "{answers["image"]}" }}'
+    return re.sub(r'^variable "IMAGE" .*$', lambda _: line, text, count=1, flags=re.M)
+
+
+def renovate(text: str, _answers: Answers) -> str:
+    """Return renovate.json without the template's own paths."""
+    text = re.sub(r"^.*\btemplate/.*\n", "", text, flags=re.M)
+    text = re.sub(r'^  "ignorePaths": \[\s*\],\n', "", text, flags=re.M)
+    return re.sub(r",(\s*\])", r"\1", text)
+
+
+SPECIAL = {
+    ".github/renovate.json": renovate,
+    "pyproject.toml": pyproject,
+    "README.md": readme,
+    "LICENSE": licence,
+    "docker-bake.hcl": bake,
+}
+
+
+def record(answers: Answers, tree: str) -> str:
+    """Return the text of .template.toml."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("What this project was made from, for `./crate update`."))
+    document["version"] = VERSION
+    document["tree"] = tree
+    document["answers"] = answers
+    return tomlkit.dumps(document)
+
+
+def read_answers(file: Path) -> Answers:
+    """Return the answers in a .template.toml. Raises InitError where it has none."""
+    try:
+        answers = tomllib.loads(file.read_text())["answers"]
+        return {key: str(value) for key, value in answers.items()}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InitError(f"{file} has no answers ({quoted(str(error))}).") from None
+
+
+def tidy(before: Files, after: Files) -> Files:
+    """Return the files with imports in order and lines broken anew where a name has changed."""
+    known = set(before.values())
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content in after.items():  # all of them: ruff looks which modules are there
+            if path.endswith((".py", "pyproject.toml")):
+                Path(folder, path).parent.mkdir(parents=True, exist_ok=True)
+                Path(folder, path).write_bytes(content)
+        changed = [p for p, content in after.items() if p.endswith(".py") and content not in known]
+        for command in (["check", "--fix", "--select=I"], ["format"]) if changed else ():
+            run = [sys.executable, "-m", "ruff", *command, "--quiet", "--no-cache", *changed]
+            done = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise InitError(f"ruff failed: {quoted((done.stdout + done.stderr).strip())}.")
+        return after | {path: Path(folder, path).read_bytes() for path in changed}
+
+
+# ---- Reading and writing a repository ----
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Return what git prints, or "" where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def git_must(folder: Path, *arguments: str) -> str:
+    """Return what git prints. Raises InitError with git's last words where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise InitError(f"`git {arguments[0]}` failed in {folder}: {words.rstrip('.')}.")
+    return done.stdout
+
+
+def tree_to_take(folder: Path) -> str:
+    """Return the id of the committed tree. Raises InitError where it is not all there is."""
+    if (folder / RECORD).exists():
+        raise InitError(
+            f"{folder} was initialised already, as {RECORD} in it says: for a newer template run "
+            "`./crate update --template ADDRESS`."
+        )
+    if not (folder / "pyproject.toml").is_file():
+        names({})  # says so
+    if git(folder, "rev-parse", "--show-toplevel") != str(folder):
+        raise InitError(
+            f"{folder} is no git repository: run `git init && git add --all && git commit "
+            "--message 'Take the template'` first."
+        )
+    tree = git(folder, "rev-parse", "--verify", "HEAD^{tree}")
+    if not tree or git_must(folder, "status", "--porcelain", "--untracked-files"):
+        raise InitError(
+            f"{folder} has changes that are not committed: run `git add --all && git commit` or "
+            "`git stash --include-untracked` first."
+        )
+    return tree
+
+
+def tracked(folder: Path) -> Files:
+    """Return the contents of the regular files that git tracks."""
+    listed = git_must(folder, "ls-files", "-z").split("\0")
+    return {
+        name: (folder / name).read_bytes()
+        for name in filter(None, listed)
+        if (folder / name).is_file() and not (folder / name).is_symlink()
+    }
+
+
+def write(folder: Path, before: Files, after: Files, old: str, new: str) -> None:
+    """Put the project's files in place of the template's and stage them, or leave all as it was."""
+    source, target = folder / "src" / old, folder / "src" / new
+    if source != target and target.exists():
+        raise InitError(f"{target} is there already: choose another package with --package ….")
+    try:
+        source.rename(target)  # with what git ignores in it
+        for path in before.keys() - after.keys():
+            (folder / path).unlink(missing_ok=True)
+        for path, content in after.items():
+            file = folder / path
+            if not file.exists() or file.read_bytes() != content:
+                file.write_bytes(content)
+        for name in TEMPLATE_ONLY:  # of the commands that were run, this one among them
+            for bytecode in [*(folder / name).rglob("__pycache__")]:
+                shutil.rmtree(bytecode)
+        gone = {parent for path in before.keys() - after.keys() for parent in Path(path).parents}
+        for path in sorted(gone, key=lambda parent: -len(parent.parts)):
+            if (folder / path).is_dir() and not any((folder / path).iterdir()):
+                (folder / path).rmdir()
+        git_must(folder, "add", "--all")
+    except BaseException:  # Ctrl-C too
+        if target.exists():
+            target.rename(source)
+        for path in after.keys() - before.keys():
+            (folder / path).unlink(missing_ok=True)
+        git(folder, "reset", "--quiet", "--hard")  # nothing was there but what is committed
+        raise
+
+
+def initialise(folder: Path, given: Answers, ask: bool) -> Answers:
+    """Make the template in a folder a project and return the answers."""
+    tree = tree_to_take(folder)
+    before = tracked(folder)
+    answers = complete(given, before, folder, ask)
+    after = tidy(before, render(before, answers))
+    after[RECORD] = record(answers, tree).encode()
+    write(folder, before, after, names(before)[1], answers["package"])
+    return answers
+
+
+def generate(into: Path, arguments: list[str]) -> int:
+    """Make a new folder a project, of the template's last commit; return the exit code.
+
+    The folder is a git repository with everything staged and nothing committed: the first commit is
+    yours, and the template's history is not in it.
+    """
+    if into.exists() or into.is_symlink():
+        raise InitError(f"{into} is there already: name a folder that is not.")
+    into = into.resolve()
+    if not into.parent.is_dir():
+        raise InitError(f"There is no folder {into.parent} to make {into.name} in: make it first.")
+    with tempfile.TemporaryDirectory(prefix=".init-", dir=into.parent) as folder:
+        work = Path(folder) / into.name  # whose name the project's is suggested by
+        work.mkdir()
+        git_must(work, "init", "--quiet")
+        (work / ".git/info").mkdir(exist_ok=True)
+        (work / ".git/info/exclude").write_text("/.tools\n")  # a link
+        git_must(work, "fetch", "--quiet", "--depth=1", "--no-tags", "--", str(TOP), "HEAD")
+        git_must(work, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        (work / ".tools").symlink_to(TOOLS)  # where this very Python is
+        command = [sys.executable, "-B", "crate", "init", *arguments]  # leaves no bytecode
+        done = subprocess.run(command, cwd=work, check=False)
+        (work / ".tools").unlink()
+        if done.returncode:
+            return done.returncode
+        shutil.rmtree(work / ".git")
+        git_must(work, "init", "--quiet", "--initial-branch=main")  # CI's workflow runs on main
+        git_must(work, "add", "--all")
+        work.rename(into)
+    return 0
+
+
+NEXT = """\
+This is {name} now: the package is src/{package}, the images are {image}:….
+Everything is staged, nothing committed. What is next:
+  make run                  builds the image and trains the sample in it
+  ./crate lint              what CI asks first
+  git commit --message 'Start {name}'
+Replace the sample in src/{package} by your own code. What goes with it:
+  git rm 'tests/test_*.py' 'tests/image/*/test_the_sample_*.py'"""
+
+
+def main(options: Namespace) -> int:
+    """Run the command; see the top of this file."""
+    given = {key: value for key in QUESTIONS if (value := getattr(options, key)) is not None}
+    try:
+        if options.into:
+            tree_to_take(TOP)
+            flags = [f"--{key}={value}" for key, value in given.items()]
+            flags += [f"--answers={Path(options.answers).resolve()}"] if options.answers else []
+            into = Path(options.into).expanduser()
+            code = generate(into, flags)
+            said = f"All of it is in {into.resolve()}: begin with `cd {shlex.quote(str(into))}`."
+        else:
+            if options.answers:
+                given = read_answers(Path(options.answers)) | given
+            answers = initialise(TOP, given, ask=sys.stdin.isatty() and "name" not in given)
+            code, said = 0, NEXT.format(**answers)
+    except InitError as error:
+        sys.exit(f"ERROR: {error}")
+    except (EOFError, KeyboardInterrupt):
+        sys.exit("\nERROR: It was stopped before it was done: nothing was written.")
+    except OSError as error:
+        sys.exit(f"ERROR: Nothing was written: {error}.")
+    if not code:
+        print(said)
+    return code

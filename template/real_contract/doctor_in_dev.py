@@ -1,0 +1,68 @@
+"""The doctor finds what is wrong, names the remedy, and exits by it."""
+
+import shutil
+from collections import namedtuple
+
+import doctor
+import pytest
+import torch
+
+
+def levels(check):
+    return [level for level, _, _ in check()]
+
+
+def test_every_problem_and_note_has_a_remedy(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(doctor, "driver_cuda", lambda: None)
+    for check in doctor.CHECKS:
+        for level, found, remedy in check():
+            assert found
+            assert bool(remedy) == (level != doctor.OK)
+
+
+@pytest.mark.parametrize(
+    "build, driver, level, words",
+    [
+        ("13.0", None, doctor.PROBLEM, "no NVIDIA driver"),
+        ("13.0", 12080, doctor.PROBLEM, "too old for this build's CUDA 13.0"),
+        ("12.6", 12020, doctor.OK, "up to CUDA 12.2"),
+        ("12.6", 13000, doctor.OK, "up to CUDA 13.0"),
+    ],
+)
+def test_driver(monkeypatch, build, driver, level, words):
+    monkeypatch.setattr(torch.version, "cuda", build)
+    monkeypatch.setattr(doctor, "driver_cuda", lambda: driver)
+    first = next(doctor.gpu())
+    assert first[0] == level
+    assert words in first[1]
+
+
+def test_a_cpu_build_asks_for_no_driver(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert list(doctor.gpu()) == []
+
+
+@pytest.mark.parametrize("megabytes, level", [(64, doctor.NOTE), (8192, doctor.OK)])
+def test_shared_memory(monkeypatch, megabytes, level):
+    usage = namedtuple("usage", "total")(megabytes * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert levels(doctor.shared_memory) == [level]
+
+
+def test_caches_that_cannot_be_written(monkeypatch):
+    monkeypatch.setattr(doctor, "can_write", lambda folder: False)
+    assert set(levels(doctor.caches)) == {doctor.PROBLEM}
+
+
+def test_torch_compile_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert levels(doctor.compiler) == [doctor.NOTE]
+
+
+def test_exit_code(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: iter([(doctor.NOTE, "a", "b")]),))
+    assert doctor.main() == 0
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: iter([(doctor.PROBLEM, "a", "b")]),))
+    assert doctor.main() == 1
+    assert "1 problem(s)" in capsys.readouterr().out

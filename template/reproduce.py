@@ -1,0 +1,128 @@
+"""Build an image twice from nothing and compare its layers, bit for bit: `./crate reproduce`.
+
+Both builds start with nothing in BuildKit's caches, cache mounts included (`--no-cache` has those
+begin anew too), so that each downloads everything. BUILD and the variables of docker-bake.hcl in
+the environment choose the image, as for `./crate run`. Where a layer differs, the files in it that
+do are named, and the exit code is 1.
+"""
+
+from __future__ import annotations  # a Mac's own Python is 3.9
+
+import hashlib
+import json
+import subprocess
+import tarfile
+from argparse import Namespace
+
+from template import cache
+from torchcrate import build, engine
+from torchcrate.host import fail, say
+
+# How many of the layers, from the top, may differ. The code's has the times of your files, and of
+# the folder that COPY makes for them.
+MAY_DIFFER = 1
+SHOWN = 20
+
+# {path: (type, mode, owner, group, link, time in seconds since 1970, size in bytes, digest)}
+Files = dict
+FACTS = ("type", "mode", "owner", "group", "link", "time", "size", "content")
+
+
+def digests(environment: engine.Environment, tag: str) -> list[str]:
+    """Return the digests of an image's layers, unpacked, from the lowest to the top."""
+    words = ["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", tag]
+    found = engine.quiet(words, environment)
+    return json.loads(found) if found else fail(f"there is no image {tag}.")
+
+
+def read(layer: tarfile.TarFile) -> Files:
+    """Return what is in a layer; a name that begins with .wh. is of something deleted."""
+    found = {}
+    for entry in layer:
+        content = layer.extractfile(entry) if entry.isfile() else None
+        digest = hashlib.sha256(content.read()).hexdigest() if content else ""
+        found[entry.name] = (
+            *(entry.type.decode(), oct(entry.mode), entry.uid, entry.gid, entry.linkname),
+            *(int(entry.mtime), entry.size, digest),
+        )
+    return found
+
+
+def layers(environment: engine.Environment, tag: str, wanted: set[int]) -> dict[int, Files]:
+    """Return what is in the wanted layers of an image, by their numbers from the lowest, 0.
+
+    Two readings of `docker save`: the list of its layers comes after them.
+    """
+    names: list[str] = []
+    found = {}
+    for reading in ("list", "layers"):
+        command = ["docker", "save", tag]
+        with (
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as save,
+            tarfile.open(fileobj=save.stdout, mode="r|") as archive,
+        ):
+            for entry in archive:
+                if reading == "list" and entry.name == "manifest.json":
+                    names = json.load(archive.extractfile(entry))[0]["Layers"]
+                elif reading == "layers" and entry.name in {names[i] for i in wanted}:
+                    with tarfile.open(fileobj=archive.extractfile(entry), mode="r|*") as layer:
+                        content = read(layer)
+                    found.update({i: content for i in wanted if names[i] == entry.name})
+    return found
+
+
+def difference(first: tuple | None, second: tuple | None) -> str:
+    """Return in words how two files differ."""
+    if first is None or second is None:
+        return f"only in the {'second' if first is None else 'first'}"
+    return ", ".join(
+        f"{fact} {first[i]} and {second[i]}" if fact != "content" else fact
+        for i, fact in enumerate(FACTS)
+        if first[i] != second[i]
+    )
+
+
+def compare(first: dict[int, Files], second: dict[int, Files]) -> list[str]:
+    """Return a line for each file that is not the same in two images' layers of one number."""
+    lines = []
+    for number in sorted(first):
+        one, two = first[number], second.get(number, {})
+        for path in sorted(one.keys() | two.keys()):
+            if one.get(path) != two.get(path):
+                said = difference(one.get(path), two.get(path))
+                lines.append(f"layer {number + 1}, /{path}: {said}")
+    return lines
+
+
+def main(_options: Namespace) -> int:
+    """Run the command; see the top of this file."""
+    torch_build = build.choose_build()
+    environment = engine.connect()
+    tags = [f"{build.image_name()}:reproduce-{number}" for number in (1, 2)]
+    before = cache.cached(environment)
+    try:
+        for tag in tags:
+            say(f"Building {tag} from nothing")
+            build.build(environment, torch_build, dev=False, tag=tag, options=("--no-cache",))
+        first, second = (digests(environment, tag) for tag in tags)
+        if len(first) != len(second):
+            fail(f"{tags[0]} has {len(first)} layers and {tags[1]} {len(second)}.")
+        different = [i for i, digest in enumerate(first) if second[i] != digest]
+        for i, digest in enumerate(first):
+            say(f"{i + 1:3} {digest} {'differs' if i in different else 'same'}")
+        top = range(len(first) - MAY_DIFFER, len(first))
+        if set(different) <= set(top):
+            said = "All layers" if not different else "All layers but that of your code"
+            say(f"{said} are the same, bit for bit")
+            return 0
+        say("Reading them, to see which files differ")
+        wanted = set(different) - set(top)
+        lines = compare(*(layers(environment, tag, wanted) for tag in tags))
+        say("\n".join(lines[:SHOWN]))
+        if lines[SHOWN:]:
+            say(f"… and {len(lines) - SHOWN} more")
+        return 1
+    finally:
+        for tag in tags:
+            engine.quiet(["docker", "image", "rm", tag], environment)
+        cache.uncache(environment, cache.cached(environment) - before)

@@ -1,0 +1,32 @@
+"""Of stub wheels in `dev`: what would take too long with the real torch."""
+
+import shutil
+
+import pytest
+
+from template.tests import wheelhouse
+from torchcrate.testing.held import STATE, differences, hold_still, installed
+
+ADD_AND_REMOVE = {"poetry add einops && poetry remove einops": ("", "einops")}
+
+
+@pytest.mark.parametrize("command", ADD_AND_REMOVE)
+def test_poetry_takes_away_what_it_added(image, shell, workspace, command, seen):
+    """A package that is added and removed is gone from pyproject.toml, and torch's family stays."""
+    seen(hold_still(image, shell, workspace, command, *ADD_AND_REMOVE[command]))
+
+
+def test_it_can_be_restored(shell, other_torch, image, tmp_path, seen):
+    """`restore-torch` takes out what does not belong and installs what is missing, by digest."""
+    # The wheels that the image was built from, once more.
+    shutil.copytree(image.project / "locks", tmp_path / "locks")
+    shutil.copy(image.project / "poetry.lock", tmp_path)
+    wheelhouse.stub(tmp_path, image.build, tmp_path / "wheels")
+    options = (*other_torch.options, f"--volume={tmp_path}/wheels:/mnt/wheels:ro")
+    look = f"python -c '{STATE}' | sed -E 's/, files [0-9a-f]+//g'"  # their times are new
+    before = installed(shell(look).stdout)
+    restore = "restore-torch --find-links /mnt/wheels >&2"
+    done = shell(f"{other_torch.swap}; {restore}; {look}", *options)
+    assert done.returncode == 0, done.stderr
+    assert differences(before, installed(done.stdout)) == []
+    seen(f"torch {before['torch']}")

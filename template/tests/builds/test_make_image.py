@@ -1,0 +1,48 @@
+"""`./crate image` and `./crate contract`: what users build keeps the contract, labels and all."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from template.tests.common import REPOSITORY
+from torchcrate import build as build_script
+
+
+@pytest.fixture
+def crate(stub_projects, engine, base_image, index_url):
+    """Return a function that runs ./crate in a project with stub wheels, for the CPU."""
+    project = stub_projects["cpu"]
+    wheels = project.arguments[0].partition("wheels=")[2]
+    environment = {**os.environ, "IMAGE": REPOSITORY, "INDEX_URL": index_url, "WHEELS": wheels}
+
+    def run(*arguments):
+        command = [sys.executable, "crate", *arguments]
+        return subprocess.run(
+            command, cwd=project.folder, env=environment, capture_output=True, text=True
+        )
+
+    yield run
+    engine.images.remove(f"{REPOSITORY}:cpu", force=True)
+
+
+def test_image_and_contract(crate, stub_projects, engine):
+    done = crate("image", "--build=cpu")
+    assert done.returncode == 0, done.stdout + done.stderr
+    # A part of the contract: test_stub_images.py holds all of it against such an image.
+    some = (f"{REPOSITORY}:cpu", "--stub", "-q", "-k", "test_it_says or test_torch_is")
+    done = crate("contract", "--build=cpu", *some)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    done = crate("contract", f"--build={build_script.default_gpu_build()}", *some)
+    assert done.returncode != 0
+    assert "AssertionError: torch.version.cuda is None" in done.stdout
+
+    labels = engine.images.get(f"{REPOSITORY}:cpu").labels
+    folder = stub_projects["cpu"].folder
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True)
+    prefix = "org.opencontainers.image."
+    assert labels[f"{prefix}version"] == build_script.version()
+    assert labels[f"{prefix}revision"].startswith(head.stdout.strip())
+    assert labels[f"{prefix}source"] == "https://example.com/me/project.git"

@@ -1,0 +1,45 @@
+"""`./crate shell …`: a command in the dev image, on the project."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from template.tests.common import REPOSITORY
+
+
+@pytest.fixture
+def shell(stub_projects, engine, base_image, index_url, tmp_path):
+    """Return a copy of a project with stub wheels, and a function that runs ./crate shell there."""
+    project, folder = stub_projects["cpu"], tmp_path / "project"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    (folder / ".tools").unlink()  # a link to this repository's
+    wheels = project.arguments[0].partition("wheels=")[2]
+    environment = {**os.environ, "IMAGE": REPOSITORY, "INDEX_URL": index_url}
+
+    def run(command):
+        line = ["./crate", "shell", "--build=cpu", f"--wheels={wheels}", *command]
+        done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    yield folder, run
+    engine.images.remove(f"{REPOSITORY}:cpu-dev", force=True)
+
+
+def test_a_command_in_the_project(shell):
+    folder, run = shell
+    (folder / "src" / "made_here.py").write_text("print('edited after', __file__)\n")
+    script = "poetry add 'einops>=0.8' --lock && restore-torch && python -m made_here"
+    code, output = run(["bash", "-c", script])
+    assert code == 0, output
+    assert "torch is build cpu, as its lock has it" in output
+    assert "edited after /workspace/src/made_here.py" in output
+    assert '"einops (>=0.8)"' in (folder / "pyproject.toml").read_text()
+    assert 'name = "einops"' in (folder / "poetry.lock").read_text()
+    assert {path.stat().st_uid for path in folder.rglob("*")} == {os.getuid()}
+
+
+def test_its_exit_code_is_the_commands(shell):
+    code, output = shell[1](["bash", "-c", "exit 7"])
+    assert code == 7, output

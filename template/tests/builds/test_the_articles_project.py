@@ -1,0 +1,58 @@
+"""The article's own project, in template/examples, is adopted by its README's command and built.
+
+Its torch, 2.3 GB of CUDA 11.8, is a stub of that name, version and needs;
+.github/workflows/weekly.yml builds it for real.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from template.tests import existing, wheelhouse
+from template.tests.common import REPOSITORY, TOP, unpatched
+from torchcrate import lock
+from torchcrate.stages.locks import split_locks
+from torchcrate.testing.images import Image
+
+pytestmark = pytest.mark.template
+
+ARTICLE = TOP / "template" / "examples" / "article"
+BUILD = "cu118"
+
+
+def test_its_lock_is_what_its_digests_say():
+    poetry_lock = split_locks.read(ARTICLE / "poetry.lock")
+    made = lock.torch_lock(BUILD, poetry_lock, None, ARTICLE / "digests.toml")
+    assert (ARTICLE / f"locks/torch.{BUILD}.txt").read_text() == made
+    assert split_locks.pins(made) == {
+        "torch": "2.0.1+cu118",
+        "torchvision": "0.15.2+cu118",
+        "triton": "2.0.0",
+    }
+
+
+def test_adopt_build_and_contract(docker_build, hold, engine, tmp_path):
+    folder, wheels = tmp_path / "article", tmp_path / "wheels"
+    shutil.copytree(ARTICLE, folder)
+    existing.commit(folder)
+    commands = (ARTICLE / "README.md").read_text()
+    (adopt,) = re.findall(r"^\$ (\./crate adopt .+)", commands, re.MULTILINE)
+    command = [str(folder) if word == "../article" else word for word in shlex.split(adopt)]
+    done = subprocess.run(command, cwd=TOP, env=unpatched(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wheelhouse.stub(folder, BUILD, wheels)
+    existing.commit(folder)
+
+    image = Image(f"{REPOSITORY}:article", "runtime", BUILD, folder)
+    done = docker_build(
+        folder,
+        *(f"--tag={image.tag}", f"--build-context=wheels={wheels}", "--build-arg=VERSION=0.1.0"),
+    )
+    assert done.code == 0, done.output
+    found = hold(image, False, "torch", "runtime/test_every_file_is_accounted_for.py")
+    assert "torch/test_torch_is_the_build.py::test_cuda" in found
+    assert set(found.values()) == {""}, found
+    engine.images.remove(image.tag, force=True)

@@ -1,0 +1,682 @@
+"""Small edits that break an image, each with the test of the contract that must notice.
+
+An edit is what somebody might do to the Dockerfile, to one of its scripts or to the sample. Most
+are made in the last stage that shows the fault, so that the stages below come from the cache. An
+image has as many of them as do not hide each other; `--one-by-one` gives each an image of its own.
+"""
+
+import re
+
+from template.tests import sample_mutations
+from template.tests.edits import Mutation, as_root, at_end, replace
+from torchcrate import build
+from torchcrate.host import TOP
+
+SITE = "/app/.venv/lib/python3.11/site-packages"
+# Some package of the GPU image that belongs to torch.
+LOCK = (TOP / f"locks/torch.{build.default_gpu_build()}.txt").read_text()
+CUDA_PACKAGE = re.search(r"^(nvidia-[\w-]+)==", LOCK, re.MULTILINE).group(1)
+# The way that the article sets Poetry up: by a variable alone.
+ARTICLES_POETRY = at_end(
+    "dev",
+    "ENV POETRY_VIRTUALENVS_CREATE=false",
+    "RUN ln -sf /opt/poetry/bin/poetry /usr/local/bin/poetry",
+)
+# Why mutations are in no image with the others of their stage.
+FROM_BASE = "almost all of it is built again"
+OTHER_TIMES = "other edits write files twice, and at other times"
+APT_MOUNTS = """--mount=type=cache,target=/var/cache/apt,sharing=locked \\
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \\
+    --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \\
+    """  # noqa: E501
+
+DEFAULT = "base/test_python_is_the_default.py::"
+WHOLE = "base/test_python_is_whole.py::"
+POETRY = "dev/test_poetry_uses_the_venv.py::"
+DONE = "dev/test_the_lock_leaves_nothing_to_do.py::"
+COMPILES = "dev/test_torch_compiles.py::"
+HELD = "dev/test_torch_is_held.py::"
+STUBS = "dev/test_torch_is_held_on_stubs.py::"
+BUILD = "torch/test_torch_is_the_build.py::"
+COMPUTES = "torch/test_torch_computes.py::"
+LOCKS = "torch/test_the_image_is_the_locks.py::"
+FILES = "runtime/test_every_file_is_accounted_for.py::"
+SLIM = "runtime/test_runtime_is_slim.py::"
+RIGHTS = "runtime/test_it_needs_no_rights.py::"
+RUNS = "runtime/test_it_runs_where_users_run_it.py::"
+SECRETS = "runtime/test_no_secret_stays.py::"
+LABELS = "runtime/test_it_says_what_it_is.py::"
+
+BASE = [
+    Mutation(
+        "the venv has no python3",
+        f"{DEFAULT}test_by_name",
+        "not one Python but",
+        at_end("base", "RUN rm /app/.venv/bin/python3"),
+    ),
+    Mutation(
+        "/usr/bin/python3 is not made",
+        f"{DEFAULT}test_with_an_empty_environment",
+        "no python3",
+        at_end("base", "RUN rm /usr/bin/python3"),
+    ),
+    Mutation(
+        "an entrypoint takes python for a script",
+        f"{DEFAULT}test_as_the_containers_command",
+        "cannot execute binary file",
+        at_end("base", 'ENTRYPOINT ["bash"]'),
+        apart="nothing starts in it",
+    ),
+    Mutation(
+        "no diversion: a python3 that apt brings later takes over",
+        f"{DEFAULT}test_a_python_that_apt_installs_later_does_not_take_over",
+        "local diversion of /usr/bin/python",
+        replace("torchcrate/stages/base/install-python.sh", "    dpkg-divert ", "    : "),
+    ),
+    Mutation(
+        "the venv is not on PATH",
+        f"{DEFAULT}test_the_environment_comes_first",
+        "PATH is /usr/local/sbin",
+        replace("Dockerfile", "ENV PATH=$VIRTUAL_ENV/bin:$PATH \\\n    LANG", "ENV LANG"),
+        apart="the names mean the system's Python",
+    ),
+    Mutation(
+        "a login shell forgets the venv",
+        f"{DEFAULT}test_in_a_login_shell",
+        "a login shell finds ['/usr/bin/python'",
+        at_end("base", "RUN rm /etc/profile.d/venv.sh"),
+    ),
+    Mutation(
+        "a module of the standard library is missing",
+        f"{WHOLE}test_standard_library",
+        "broken: {'lzma': ",
+        at_end("base", "RUN rm /usr/lib/python3.11/lzma.py"),
+    ),
+    Mutation(
+        "the certificates are missing",
+        f"{WHOLE}test_standard_library",
+        "broken: {'ssl': ",
+        at_end("base", "RUN rm -r /etc/ssl/certs"),
+    ),
+    Mutation(
+        "text is not UTF-8",
+        f"{WHOLE}test_utf8_is_the_default",
+        "other programs read 6 letters",
+        at_end("base", "ENV LANG=C"),
+    ),
+]
+
+DEV = [
+    Mutation(
+        "another Poetry",
+        f"{POETRY}test_it_is_the_pinned_version",
+        "Poetry (version 1.8.0)",
+        at_end("dev", "RUN sed -i '/^exec/s/.*/echo \"Poetry (version 1.8.0)\"/' $(which poetry)"),
+        apart="it answers all that Poetry is asked with its version",
+    ),
+    Mutation(
+        "Poetry's packages in the project's environment",
+        f"{POETRY}test_it_lives_apart",
+        "Poetry or pip in /app/.venv",
+        at_end("dev", f"RUN cp -r /opt/poetry/venv/lib/python3.11/site-packages/poetry {SITE}/"),
+    ),
+    Mutation(
+        "Poetry may make environments",
+        f"{POETRY}test_it_makes_no_environment_of_its_own",
+        "'true' == 'false'",
+        at_end("dev", "RUN sed -i 's/ POETRY_VIRTUALENVS_CREATE=false//' /usr/local/bin/poetry"),
+    ),
+    Mutation(
+        "the article's trap: create=false and no environment at hand",
+        f"{POETRY}test_it_installs_nothing_into_the_system",
+        "['/usr/local/lib/python3.11/",
+        ARTICLES_POETRY,
+        apart="Poetry is another program",
+    ),
+    Mutation(
+        "Poetry means /app/.venv only while VIRTUAL_ENV says so",
+        f"{POETRY}test_it_resolves_to_the_projects_environment",
+        "deactivate",
+        ARTICLES_POETRY,
+        apart="Poetry is another program",
+    ),
+    Mutation(
+        "pyproject.toml is not the one that was locked",
+        f"{POETRY}test_the_lock_is_up_to_date",
+        "pyproject.toml changed significantly",
+        at_end("dev", "RUN sed -i 's/^dependencies = \\[/&\"einops\",/' pyproject.toml"),
+        apart="Poetry stops before it installs",
+    ),
+    Mutation(
+        "a package was put into the system's Python",
+        f"{POETRY}test_the_systems_packages_are_the_bases",
+        "no apt package has ['/usr/local/lib/python3.11/dist-packages/stray.py']",
+        at_end("dev", "RUN touch /usr/local/lib/python3.11/dist-packages/stray.py"),
+    ),
+    Mutation(
+        "Python starts, and no shell",
+        f"{POETRY}test_a_shell_is_what_starts",
+        "['python'] == ['bash']",
+        at_end("dev", 'CMD ["python"]'),
+    ),
+    Mutation(
+        "a dependency is missing",
+        f"{DONE}test_nothing_to_install",
+        "Installing tqdm",
+        at_end("dev", f"RUN rm -r {SITE}/tqdm {SITE}/tqdm-* /app/.venv/bin/tqdm"),
+    ),
+    Mutation(
+        "the dev group is missing",
+        f"{DONE}test_the_dev_group_is_there",
+        "PackageNotFoundError: No package metadata was found for ",
+        replace("Dockerfile", "project/install-dev.options", "project/install.options"),
+    ),
+    Mutation(
+        "Poetry is not told what to leave alone",
+        f"{HELD}test_poetry_leaves_it_alone[poetry install]",
+        "poetry install changed [",
+        at_end("dev", "RUN rm -r /opt/poetry/venv/lib/python3.11/site-packages/hold_torch-*"),
+    ),
+    Mutation(
+        "what Poetry leaves alone is not the family of poetry.lock",
+        f"{STUBS}test_poetry_takes_away_what_it_added",
+        "poetry remove einops changed [",
+        replace(
+            "torchcrate/stages/dev/torch_lock.py",
+            'return split_locks.family({"package": packages}) | split_locks',
+            "return set() & split_locks",
+        ),
+    ),
+    Mutation(
+        "only root may write to the environment",
+        f"{HELD}test_any_user_may_change_the_other_packages",
+        "Permission denied",
+        replace("torchcrate/stages/dev/hold-torch.sh", "chmod a+w", "true"),
+        apart="nothing can be changed in it",
+    ),
+    Mutation(
+        "versions are not compared with the lock",
+        f"{HELD}test_a_swap_is_noticed",
+        "'torch is 9.9 instead of' in ",
+        replace(
+            "torchcrate/stages/dev/torch_lock.py",
+            "elif found[name].version != version:",
+            "elif False:",
+        ),
+    ),
+    Mutation(
+        "what does not belong is left in",
+        f"{STUBS}test_it_can_be_restored",
+        "['nvidia-other'] == []",
+        replace("torchcrate/stages/dev/torch_lock.py", "if strangers:", "if False:"),
+    ),
+    Mutation(
+        "imports come from the image's copy of the code",
+        f"{HELD}test_imports_come_from_the_workspace",
+        "/app/src/made_here.py",
+        at_end("dev", f"RUN rm {SITE}/app_dev.pth"),
+    ),
+    Mutation(
+        "an editor has no user to run as",
+        f"{HELD}test_an_editor_has_a_user",
+        "no such user",
+        at_end("dev", "RUN userdel dev"),
+    ),
+    Mutation(
+        "no compiler",
+        f"{COMPILES}test_torch_compile_works",
+        "compiler",
+        at_end("dev", "RUN rm /usr/bin/g++* /usr/bin/gcc* /usr/bin/c++ /usr/bin/cc"),
+        real=True,
+    ),
+]
+
+TORCH = [
+    Mutation(
+        "another build of torch",
+        f"{BUILD}test_cuda",
+        "torch.version.cuda is 11.8",
+        as_root(f"RUN sed -i 's/^cuda = .*/cuda = \"11.8\"/' {SITE}/torch/version.py"),
+    ),
+    Mutation(
+        "another version of torch",
+        f"{BUILD}test_version",
+        "torch 2.0.1+cu118",
+        as_root(f"RUN sed -i '/^__version__/s/=.*/= \"2.0.1+cu118\"/' {SITE}/torch/version.py"),
+    ),
+    Mutation(
+        "torch needs a driver to be imported",
+        f"{BUILD}test_it_works_without_a_driver",
+        "libcuda.so.1: cannot open shared object file",
+        as_root(
+            f"RUN echo 'import ctypes; ctypes.CDLL(\"libcuda.so.1\")' >> {SITE}/torch/__init__.py",
+        ),
+        apart="nothing can import torch",
+    ),
+    Mutation(
+        "a CUDA package is missing",
+        f"{BUILD}test_cuda_packages",
+        f"['{CUDA_PACKAGE}']",
+        as_root(f"RUN rm -r {SITE}/{CUDA_PACKAGE.replace('-', '_')}*"),
+    ),
+    Mutation(
+        "the dev group in runtime",
+        f"{LOCKS}test_installed_packages",
+        "'pytest': 'installed ",
+        replace("Dockerfile", "project/install.options", "project/install-dev.options"),
+        apart=FROM_BASE,
+    ),
+    Mutation(
+        "a package that no lock names",
+        f"{LOCKS}test_installed_packages",
+        "'stray': 'installed 1, locked None'",
+        as_root(
+            f"RUN mkdir {SITE}/stray-1.dist-info && "
+            f"printf 'Name: stray\\nVersion: 1\\n' > {SITE}/stray-1.dist-info/METADATA"
+        ),
+    ),
+    Mutation(
+        "a convolution computes something else",
+        f"{COMPUTES}test_convolution_and_its_gradient",
+        "324.0 == ",
+        as_root(
+            "RUN printf 'forward = Conv2d.forward\\nConv2d.forward = lambda *a: 2 * forward(*a)\\n'"
+            f" >> {SITE}/torch/nn/modules/conv.py"
+        ),
+        real=True,
+    ),
+    Mutation(
+        "workers cannot be started",
+        f"{COMPUTES}test_dataloader_with_workers",
+        "no workers here",
+        as_root(
+            "RUN printf 'def _worker_loop(*_):\\n    raise OSError(\"no workers here\")\\n'"
+            f" >> {SITE}/torch/utils/data/_utils/worker.py"
+        ),
+        real=True,
+    ),
+    Mutation(
+        "torch was built for another CUDA than it says",
+        f"{COMPUTES}test_torchs_own_report",
+        "'11.8' == 'None'",
+        as_root(f"RUN sed -i 's/^cuda: .*/cuda = \"11.8\"/' {SITE}/torch/version.py"),
+        real=True,
+    ),
+]
+
+RUNTIME = [
+    Mutation(
+        "apt installs a package that nothing needs",
+        f"{FILES}test_packages_of_apt",
+        "nothing needs ['make']",
+        replace(
+            "torchcrate/stages/base/install-python.sh",
+            "python3.11 tzdata",
+            "python3.11 tzdata make",
+        ),
+        apart=FROM_BASE,
+    ),
+    Mutation(
+        "a stray file outside /app",
+        f"{FILES}test_files_of_the_system",
+        "'etc/notes'",
+        as_root("RUN touch /etc/notes"),
+    ),
+    Mutation(
+        "torch was edited after it was installed",
+        f"{FILES}test_records",
+        "site-packages/torch/version.py",
+        as_root(f"RUN echo '# patched' >> {SITE}/torch/version.py"),
+    ),
+    Mutation(
+        "a file of a package is missing",
+        f"{FILES}test_records",
+        "site-packages/torch/bin/torch_shm_manager",
+        as_root(f"RUN rm {SITE}/torch/bin/torch_shm_manager"),
+    ),
+    Mutation(
+        "nothing is pruned",
+        f"{FILES}test_what_nothing_loads",
+        "nothing loads [",
+        replace(
+            "torchcrate/stages/torch/install-torch.sh", "-delete\n    done", "-print\n    done"
+        ),
+        apart=FROM_BASE,
+    ),
+    Mutation(
+        "more is pruned than the list has",
+        f"{FILES}test_records",
+        "torch/bin/torch_shm_manager",
+        replace(
+            "torchcrate/stages/torch/install-torch.sh",
+            '-path "$site/$pattern"',
+            '-path "$site/torch/bin/*"',
+        ),
+    ),
+    Mutation(
+        "a file in the environment that no package has",
+        f"{FILES}test_files_of_the_environment",
+        "site-packages/stray.py'",
+        as_root(f"RUN touch {SITE}/stray.py"),
+    ),
+    Mutation(
+        "a stray file beside the code",
+        f"{FILES}test_files_of_the_code",
+        "'app/src/notes'",
+        as_root("RUN touch /app/src/notes"),
+    ),
+    Mutation(
+        "chown in a layer of its own copies the tree",
+        f"{FILES}test_nothing_is_written_twice",
+        "files are in more than one layer",
+        as_root(f"RUN chown -R 1000 {SITE}/torch"),
+        apart="other edits write files twice",
+    ),
+    Mutation(
+        "a leftover is deleted in a later layer",
+        f"{FILES}test_nothing_is_written_twice",
+        "var/leftover (deleted)",
+        as_root("RUN touch /var/leftover", "RUN rm /var/leftover"),
+        apart=OTHER_TIMES,
+    ),
+    Mutation(
+        "a package in two layers",
+        f"{FILES}test_no_package_is_in_both_layers",
+        "in two layers: [",
+        as_root(f"RUN touch {SITE}/jinja2-*.dist-info/RECORD"),
+    ),
+    Mutation(
+        "a layer of dependencies is forgotten",
+        f"{LOCKS}test_installed_packages",
+        "'matplotlib': 'installed None",
+        replace("Dockerfile", "COPY --link --from=checked /layers/1 /\n"),
+        apart="packages are missing that other edits are of",
+    ),
+    Mutation(
+        "what torch needs is forgotten",
+        f"{LOCKS}test_installed_packages",
+        "'networkx': 'installed None",
+        replace("Dockerfile", "COPY --link --from=torch-needs /layer /\n"),
+        apart="packages are missing that other edits are of",
+    ),
+    Mutation(
+        "packages are divided among layers by kind of file",
+        f"{FILES}test_a_package_is_in_one_layer",
+        "in several layers: {'",
+        replace("torchcrate/stages/deps/split_layers.py", 'owner.get(path, "")', "path.suffix"),
+        apart=FROM_BASE,
+    ),
+    Mutation(
+        "bytecode that goes by times",
+        f"{FILES}test_bytecode",
+        "not by hash: ",
+        as_root(f"RUN python -m compileall -f -q {SITE}/torch"),
+    ),
+    Mutation(
+        "no bytecode",
+        f"{FILES}test_bytecode",
+        "torch is not compiled",
+        as_root(f"RUN rm -r {SITE}/torch/__pycache__"),
+    ),
+    Mutation(
+        "bytecode of packages' tests",
+        f"{FILES}test_bytecode",
+        "of packages' own tests too: ['app/.venv/lib/python3.11/site-packages/networkx/",
+        as_root(f"RUN python -m compileall -f -q --invalidation-mode checked-hash {SITE}/networkx"),
+    ),
+    Mutation(
+        "files carry the time of the build",
+        f"{FILES}test_times",
+        "different times",
+        as_root(f"RUN touch --date=@1500000000 {SITE}/torch/version.py"),
+        apart=OTHER_TIMES,
+    ),
+    Mutation(
+        "apt's lists stay, since its cache mounts are gone",
+        f"{SLIM}test_none_of",
+        "apt's lists: ['var/lib/apt/lists/",
+        replace(
+            "Dockerfile",
+            f"{APT_MOUNTS}--mount=type=bind,source=torchcrate/stages/apt,",
+            "--mount=type=bind,source=torchcrate/stages/apt,",
+        ),
+        apart=FROM_BASE,
+    ),
+    Mutation(
+        "pip stays",
+        f"{SLIM}test_none_of",
+        "pip: ['app/.venv/bin/pip']",
+        as_root("RUN touch /app/.venv/bin/pip"),
+    ),
+    Mutation(
+        "uv stays",
+        f"{SLIM}test_none_of",
+        "uv: ['usr/local/bin/uv']",
+        at_end("runtime", "COPY --from=builder /opt/uv/bin/uv /usr/local/bin/"),
+    ),
+    Mutation(
+        "Poetry stays",
+        f"{SLIM}test_none_of",
+        "Poetry: ['usr/local/bin/poetry']",
+        at_end("runtime", "COPY --from=builder /usr/local/bin/poetry /usr/local/bin/"),
+    ),
+    Mutation(
+        "a compiler stays",
+        f"{SLIM}test_none_of",
+        "a compiler: ['usr/bin/gcc']",
+        at_end("runtime", "COPY --from=builder /usr/bin/gcc /usr/bin/"),
+    ),
+    Mutation(
+        "Python's headers stay",
+        f"{SLIM}test_none_of",
+        "headers of Python: ['usr/include/python3.11/",
+        at_end(
+            "runtime",
+            "COPY --from=builder /usr/include/python3.11/Python.h /usr/include/python3.11/",
+        ),
+    ),
+    Mutation(
+        "a cache stays",
+        f"{SLIM}test_none_of",
+        "a cache: ['root/.cache/uv/wheel']",
+        as_root("RUN mkdir -p /root/.cache/uv && touch /root/.cache/uv/wheel"),
+    ),
+    Mutation(
+        "git stays",
+        f"{SLIM}test_none_of",
+        "git or curl: ['usr/bin/git']",
+        at_end("runtime", "COPY --from=builder /usr/bin/git /usr/bin/"),
+    ),
+    Mutation(
+        "a package that apt downloaded stays",
+        f"{SLIM}test_none_of",
+        "apt's packages: ['var/cache/apt/archives/a.deb']",
+        as_root("RUN touch /var/cache/apt/archives/a.deb"),
+    ),
+    Mutation(
+        "what a step had mounted stays",
+        f"{SLIM}test_none_of",
+        "a mount of the build: ['mnt/torch.whl']",
+        as_root("RUN touch /mnt/torch.whl"),
+    ),
+    Mutation(
+        "the tests are copied",
+        f"{SLIM}test_none_of",
+        "the repository's tests: ['app/tests/",
+        at_end("runtime", "COPY tests /app/tests"),
+    ),
+    Mutation(
+        "the locks are copied",
+        f"{SLIM}test_none_of",
+        "the repository's locks: ['app/poetry.lock']",
+        at_end("runtime", "COPY poetry.lock /app/"),
+    ),
+    Mutation(
+        "a netrc below src is copied",
+        f"{SLIM}test_none_of",
+        "a file of secrets: ['app/src/.netrc']",
+        replace(".dockerignore", "**/.netrc\n"),
+        apart="another edit brings .env too",
+    ),
+    Mutation(
+        "the whole repository is copied, .git and all",
+        f"{SLIM}test_none_of",
+        "the repository's history: ['app/.git/",
+        replace(".dockerignore", "\n*\n", "\n") + at_end("runtime", "COPY . /app"),
+        apart="it brings secrets too",
+    ),
+    Mutation(
+        "no USER",
+        f"{RIGHTS}test_the_user_is_not_root",
+        "the user is ''",
+        replace("Dockerfile", "USER 10001:10001\n"),
+        apart="edits for root to run bring a USER of their own",
+    ),
+    Mutation(
+        "the user owns the code",
+        f"{RIGHTS}test_the_user_owns_nothing",
+        "10001:10001 owns ['app/src'",
+        replace("Dockerfile", "COPY --link src", "COPY --chown=10001:10001 --link src"),
+    ),
+    Mutation(
+        "somebody else owns torch",
+        f"{RIGHTS}test_all_that_was_added_is_roots",
+        "not root's: ['app/.venv/lib/python3.11/site-packages/torch'",
+        as_root(f"RUN chown -R 1000 {SITE}/torch"),
+    ),
+    Mutation(
+        "a folder that everybody may write",
+        f"{RIGHTS}test_nothing_is_writable_for_everybody",
+        "writable for everybody: ['app/results']",
+        as_root("RUN mkdir -m 777 /app/results"),
+    ),
+    Mutation(
+        "a setuid program",
+        f"{RIGHTS}test_no_setuid",
+        "setuid or setgid: ['usr/bin/env']",
+        as_root("RUN chmod u+s /usr/bin/env"),
+    ),
+    Mutation(
+        "HOME is root's",
+        f"{RUNS}test_what_all_need",
+        "Permission denied: '/root/.cache",
+        at_end("runtime", "ENV HOME=/root"),
+    ),
+    Mutation(
+        "the entrypoint is a shell, as the article has it",
+        f"{RUNS}test_any_command_runs_as_given",
+        "cannot execute binary file",
+        at_end("runtime", 'ENTRYPOINT ["/bin/bash"]'),
+        apart="nothing starts in it",
+    ),
+    Mutation(
+        "a wrapper swallows the exit code",
+        f"{RUNS}test_exit_codes_come_through",
+        "assert 0 == 7",
+        at_end("runtime", 'ENTRYPOINT ["sh", "-c", "\\"$@\\"; true", "sh"]'),
+        apart="whatever fails seems to succeed",
+    ),
+    Mutation(
+        "output waits in a buffer",
+        f"{RUNS}test_output_comes_at_once",
+        "the output is held in a buffer",
+        at_end("runtime", "ENV PYTHONUNBUFFERED="),
+    ),
+    Mutation(
+        "the code can be imported from its own folder alone",
+        f"{RUNS}test_the_code_can_be_imported_from_anywhere",
+        "AttributeError: 'NoneType' object has no attribute 'origin'",
+        as_root(f"RUN rm {SITE}/app_src.pth"),
+    ),
+    Mutation(
+        "the CA bundle is copied into a layer",
+        f"{SECRETS}test_no_canary",
+        "'/etc/trusted.crt'",
+        as_root("RUN --mount=type=secret,id=ca cp /run/secrets/ca /etc/trusted.crt"),
+    ),
+    Mutation(
+        "a netrc is copied, and deleted in the next layer",
+        f"{SECRETS}test_no_canary",
+        "'/root/netrc'",
+        as_root(
+            "RUN --mount=type=secret,id=netrc cp /run/secrets/netrc /root/netrc",
+            "RUN rm /root/netrc",
+        ),
+    ),
+    Mutation(
+        "the environment of the build is kept in a variable",
+        f"{SECRETS}test_no_canary",
+        "the image's blobs/",
+        at_end("runtime", "ARG NO_PROXY", "ENV PROXIES=$NO_PROXY"),
+    ),
+    Mutation(
+        "the project's .env gets in",
+        f"{SECRETS}test_no_canary",
+        "'/app/src/.env'",
+        replace(".dockerignore", "**/.env*\n"),
+    ),
+    Mutation(
+        "no version",
+        f"{LABELS}test_version",
+        "assert '' == '",
+        replace("Dockerfile", "image.version=$VERSION", "image.version="),
+    ),
+    Mutation(
+        "another stage's history is written over torch's",
+        f"{LABELS}test_history",
+        "says the history",
+        replace("Dockerfile", "FROM scratch AS torch-metadata", "FROM base AS torch-metadata"),
+        apart=FROM_BASE,
+    ),
+    Mutation(
+        "the base image's name shines through",
+        f"{LABELS}test_base",
+        "'ubuntu'",
+        replace("Dockerfile", "image.ref.name= \\", "image.ref.name=ubuntu \\"),
+    ),
+    Mutation(
+        "a package that apt was to bring",
+        f"{FILES}test_packages_of_apt",
+        "not there: [['libsndfile1']]",
+        after="echo 'libsndfile1 # for soundfile' >> apt/runtime.txt",
+    ),
+    Mutation(
+        "the image is of another commit",
+        f"{LABELS}test_revision",
+        "the image is of commit ",
+        after="git -c user.name=me -c user.email=me@example.com commit -q --allow-empty -m next",
+    ),
+    Mutation(
+        "the image is of another repository",
+        f"{LABELS}test_source",
+        "- https://example.com/other.git",
+        after="git remote set-url origin https://me:secret@example.com/other.git",
+    ),
+    Mutation(
+        "torch cannot write its cache",
+        f"{RUNS}test_caches",
+        "Permission denied: '/app/torch'",
+        at_end("runtime", "ENV TORCH_HOME=/app/torch"),
+        real=True,
+    ),
+]
+
+# Where the project depends on torchvision.
+TORCHVISION = [
+    Mutation(
+        "another version of torchvision",
+        f"{BUILD}test_torchvision",
+        "'0.15.2+cu118' == ",
+        as_root(f"RUN echo '__version__ = \"0.15.2+cu118\"' > {SITE}/torchvision/__init__.py"),
+    ),
+]
+
+if "\ntorchvision==" in LOCK:
+    TORCH += TORCHVISION
+
+# Tests that name all that they find, so that several mutations in one image each show.
+SEVERAL = {f"{SLIM}test_none_of", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
+STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
+
+for stage, more in sample_mutations.STAGES.items():
+    STAGES[stage] += more

@@ -1,0 +1,68 @@
+"""Mutations of the sample and of the doctor."""
+
+from template.tests.edits import Mutation, at_end, replace
+
+IN_DEV = "dev/test_the_sample_in_dev.py::"
+RUNS = "runtime/test_it_runs_where_users_run_it.py::"
+SAMPLE = "runtime/test_the_sample_trains.py::"
+TRAINING = "only with a whole torch does the sample get as far as that"
+
+DEV = [
+    Mutation(
+        "the sample is wrong",
+        f"{IN_DEV}test_the_samples_tests_pass",
+        "test_shape_and_range",
+        replace("src/digits/data.py", "MAXIMUM = 16", "MAXIMUM = 8"),
+        real=True,
+    ),
+    Mutation(
+        "the doctor does not look at the lock",
+        "dev/test_the_doctor_in_dev.py::test_the_doctor_notices_another_torch",
+        "torch was changed since",
+        replace("torchcrate/doctor.py", "if done.returncode:", "if False:"),
+    ),
+]
+
+RUNTIME = [
+    Mutation(
+        "matplotlib cannot write its cache",
+        f"{RUNS}test_caches",
+        "mkdir -p failed for path /app/matplotlib",
+        at_end("runtime", "ENV MPLCONFIGDIR=/app/matplotlib"),
+        real=True,
+    ),
+    Mutation(
+        "the sample does not learn",
+        f"{SAMPLE}test_it_trains",
+        ">= 96",
+        replace("src/digits/train.py", "lr=2e-3", "lr=0.0"),
+        real=True,
+        apart=TRAINING,
+    ),
+    Mutation(
+        "signals are ignored",
+        f"{SAMPLE}test_stopping_leaves_a_checkpoint_to_go_on_from",
+        "it took 3",  # 30 seconds and the engine's own
+        replace("src/digits/train.py", "received.append(number)", "pass"),
+        real=True,
+        apart=TRAINING,
+    ),
+    Mutation(
+        "the doctor always fails",
+        "runtime/test_the_doctor.py::test_the_doctor_exits_as_it_finds",
+        "(1, []) == (0, [])",
+        replace("torchcrate/doctor.py", "return bool(problems)", "return 1"),
+        real=True,
+        apart=TRAINING,
+    ),
+    Mutation(
+        "shared memory is not looked at",
+        f"{SAMPLE}test_too_little_shared_memory_gives_advice",
+        "unable to allocate shared memory",
+        replace("src/digits/data.py", "if needed > free:", "if False:"),
+        real=True,
+        apart=TRAINING,
+    ),
+]
+
+STAGES = {"dev": DEV, "runtime": RUNTIME}

@@ -1,0 +1,22 @@
+"""Images of stub wheels keep the contract, as far as an image can whose torch cannot compute."""
+
+import pytest
+
+pytestmark = pytest.mark.stub
+
+# How many tests there are at least. A base is the same whatever is built on it, and of stubs the
+# two Dockerfiles differ by torch alone.
+IMAGES = {
+    ("gpu", "base"): 20,
+    ("gpu", "runtime"): 90,
+    ("gpu", "dev"): 60,
+    ("cpu", "runtime"): 6,
+    ("debian-13", "base"): 20,
+}
+
+
+@pytest.mark.parametrize("image_kind", IMAGES, ids="-".join)
+def test_the_contract_holds(image_kind, stubs_held):
+    found = stubs_held[image_kind].result()
+    assert {test: said for test, said in found.items() if said} == {}
+    assert len(found) >= IMAGES[image_kind], sorted(found)

@@ -1,0 +1,588 @@
+"""`./crate adopt` finds what a project is made of, and stops before it writes what it must not."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import tomlkit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+
+from template.commands import COMMANDS
+from template.init import ABOUT_TEMPLATE
+from template.tests import existing, projects
+from template.tests.common import TOP
+from torchcrate import cli
+
+pytestmark = pytest.mark.template
+
+GPU = re.search(r"^ARG TORCH_BUILD=(.+)", (TOP / "Dockerfile").read_text(), re.MULTILINE).group(1)
+TEMPLATE = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["name"]
+# It needs Poetry's library. In Poetry's environment, `./crate` sets up none.
+PYTHON = TOP / ".tools/poetry/bin/python"
+
+
+def crate(top, *arguments):
+    """Run a command of ./crate of a project, or of the template, and return how it ended."""
+    return subprocess.run(
+        [PYTHON, top / "crate", *arguments],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def adopt(folder, *options, build=GPU):
+    """Adopt a folder and return how it ended."""
+    options = [*options, *([f"--build={build}"] if build else [])]
+    return crate(TOP, "adopt", "--into", folder, *options)
+
+
+def contents(folder):
+    """Return {path: bytes} of all files in a folder but git's own."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    paths = [path.relative_to(folder) for path in files]
+    return {str(p): (folder / p).read_bytes() for p in paths if p.parts[0] != ".git"}
+
+
+def adopted(folder, *options, build=GPU):
+    """Adopt a folder and return what was printed."""
+    done = adopt(folder, *options, build=build)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def refused(folder, *options, build=GPU):
+    """Return the one sentence that a project is refused with; nothing was written."""
+    before = contents(folder) if folder.is_dir() else {}
+    done = adopt(folder, *options, build=build)
+    assert (done.returncode, done.stdout) == (1, ""), done.stdout
+    assert done.stderr.startswith("ERROR: "), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert (contents(folder) if folder.is_dir() else {}) == before
+    return done.stderr.strip()
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Return a function that makes a project of a layout, with some files other or left out."""
+
+    def make(layout, **edits):
+        files = existing.LAYOUTS[layout] | edits.pop("files", {})
+        files = {name: text for name, text in files.items() if text is not None}
+        return existing.write(tmp_path / layout, files)
+
+    return make
+
+
+def lines(folder, name, pattern):
+    return re.findall(pattern, (folder / name).read_text(), re.MULTILINE)
+
+
+def test_what_cannot_be_written_leaves_the_project_as_it_was(project):
+    """A link to nowhere is in the way, which shows when half of the files are written."""
+    folder = project("flat")
+    (folder / "Dockerfile.cpu").symlink_to("nowhere/at/all")
+    existing.commit(folder)
+    said = refused(folder)
+    assert "so nothing was changed: mend that, then run this again." in said
+    assert not (folder / "torchcrate").exists()
+    assert (folder / "Dockerfile.cpu").is_symlink()
+
+
+CODE_LINES = {
+    "flat": ["wordcount /app/src/wordcount"],
+    "src": ["src /app/src", "train.py /app/src/train.py"],
+    "scripts": [f"{x} /app/src/{x}" for x in ("models", "evaluate.py", "train.py")],
+}
+DEV_LINES = {
+    "flat": ["README.md", "wordcount", "tests"],
+    "src": ["src", "train.py"],
+    "scripts": ["models", "evaluate.py", "train.py"],
+}
+STARTS = {"flat": '"-m", "wordcount"', "src": '"-m", "ocean"', "scripts": '"-m", "train"'}
+NAMES = {"flat": "word-count", "src": "ocean", "scripts": "scripts"}
+
+
+@pytest.mark.parametrize("layout", existing.LAYOUTS)
+def test_the_images_are_of_the_project(project, layout):
+    folder = project(layout)
+    adopted(folder)
+    for dockerfile in ("Dockerfile", "Dockerfile.cpu"):
+        copied = lines(folder, dockerfile, r"^COPY --link ([^-].+ /app/src.*)$")
+        assert copied == CODE_LINES[layout]
+        assert lines(folder, dockerfile, r"^CMD (.+)")[-1] == f'["python", {STARTS[layout]}]'
+        dev = lines(folder, dockerfile, r"^COPY (\S+) \1$")
+        assert dev == DEV_LINES[layout]
+        groups = ["dev"] if layout == "flat" else [""]  # docs is optional
+        assert lines(folder, dockerfile, r"^ARG DEV_GROUPS=(.*)") == groups
+    ignore = "Dockerfile.dockerignore" if layout == "flat" else ".dockerignore"
+    let_in = {"apt", "locks", "packages", "pyproject.toml", "poetry.lock", *DEV_LINES[layout]}
+    let_in |= {"torchcrate/doctor.py", "torchcrate/stages"}
+    assert set(lines(folder, ignore, r"^!(.+)")) == let_in
+    # Where Python looks in the mounted project.
+    assert lines(folder, "Dockerfile", r"/hold-torch\.sh /mnt (\S+)$") == [
+        "src" if layout == "src" else "."
+    ]
+    assert f'"IMAGE" {{ default = "{NAMES[layout]}" }}' in (folder / "docker-bake.hcl").read_text()
+
+
+@pytest.mark.parametrize("layout", existing.LAYOUTS)
+def test_no_file_of_theirs_changes_unsaid(project, layout):
+    folder = project(layout)
+    before = contents(folder)
+    said = adopted(folder)
+    after = contents(folder)
+    changed = {name for name in before if after.get(name) != before[name]}
+    assert changed == set(re.findall(r"^Changed: (\S+):", said, re.MULTILINE))
+    assert changed <= {".gitignore", "pyproject.toml"}
+    for name in changed:  # what they had is all there
+        kept = after[name].decode().splitlines()
+        assert [line for line in before[name].decode().splitlines() if line not in kept] == []
+
+
+def test_what_is_left_alone_is_said_with_what_that_means(project):
+    said = adopted(project("flat"))
+    assert "Left alone: .dockerignore: " in said
+    assert re.search(
+        r"Left alone: .pre-commit-config.yaml: .+\n  - repo: local\n    hooks:\n", said
+    )
+    assert f"  ./crate lock --build {GPU}\n" in said
+
+
+def test_nothing_of_the_template_comes_along(project):
+    folder = project("scripts")
+    adopted(folder)
+    texts = {name: data.decode().lower() for name, data in contents(folder).items()}
+    names = "|".join({TEMPLATE, *(path.name for path in TOP.glob("src/*"))}).lower()
+    named = re.compile(rf'(default = "|\s-m |"-m", ")({names})\b')
+    assert [name for name, text in texts.items() if named.search(text)] == []
+    mine = re.compile(r"<!-- /?template|^\s*(from|import) template\b", re.MULTILINE)
+    assert [name for name, text in texts.items() if mine.search(text)] == []
+    assert [name for name in texts if re.search(r"sample|adopt|^template|^\.ci", name)] == []
+
+
+def test_the_machinery_is_the_same_as_in_any_project(project):
+    """Byte for byte, and what is to run can."""
+    folder = project("scripts")
+    adopted(folder)
+    listed = ["ls-files", "--cached", "--others", "--exclude-standard", "--", "torchcrate"]
+    here = {name for name in projects.git(TOP, *listed).splitlines() if (TOP / name).is_file()}
+    assert {name for name in contents(folder) if name.startswith("torchcrate/")} == here
+    for name in here:
+        assert (folder / name).read_bytes() == (TOP / name).read_bytes(), name
+        assert (folder / name).stat().st_mode == (TOP / name).stat().st_mode, name
+    assert (folder / "crate").read_text() == ABOUT_TEMPLATE.sub("", (TOP / "crate").read_text())
+    assert (folder / "crate").stat().st_mode & 0o111
+
+
+def imported(text):
+    """Yield what a Python file imports: modules, and names after that of their module."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def is_there(folder, dotted):
+    """Return whether a module is in a folder, or the module or package that has such a name."""
+    path = folder / dotted.replace(".", "/")
+    package = path.parent / "__init__.py"
+    return (
+        path.with_suffix(".py").is_file()
+        or (path / "__init__.py").is_file()
+        or path.parent.with_suffix(".py").is_file()
+        or (package.is_file() and path.name in package.read_text())
+    )
+
+
+@pytest.mark.parametrize("layout", existing.LAYOUTS)
+def test_beside_the_machinery_there_is_little_to_read(project, layout):
+    folder = project(layout)
+    before = contents(folder)
+    adopted(folder)
+    new = {name: data for name, data in contents(folder).items() if name not in before}
+    new = {n: data for n, data in new.items() if not n.startswith(("torchcrate/", "locks/"))}
+    assert len(new) <= 32
+    assert sum(len(data.splitlines()) for data in new.values()) <= 2300
+
+
+@pytest.mark.parametrize("layout", existing.LAYOUTS)
+def test_all_that_our_files_name_is_there(project, layout):
+    """Modules and files that a copied file imports, mounts or runs have come too."""
+    folder = project(layout)
+    adopted(folder)
+    found = {command.function.partition(":")[0]: "a command" for command in cli.COMMANDS.values()}
+    for name in contents(folder):
+        if name == "crate" or re.match(r"(torchcrate|tests/image)/.+\.py$", name):
+            found |= dict.fromkeys(imported((folder / name).read_text()), name)
+    found = {module: name for module, name in found.items() if module.startswith("torchcrate")}
+    assert "torchcrate.testing.images.Image" in found
+    assert {module: name for module, name in found.items() if not is_there(folder, module)} == {}
+    (makes,) = lines(folder, "Dockerfile", r"^ARG TORCH_BUILD=(.+)")
+    of_lock = {"poetry.lock", f"locks/torch.{makes}.txt"}  # which `./crate lock` makes
+    for source in lines(folder, "Dockerfile", r"\btype=bind,source=([^,\s]+)"):
+        path = source.replace("${TORCH_BUILD}", makes)
+        assert path in of_lock or (folder / path).exists(), f"Dockerfile mounts {path}"
+    for path in lines(folder, ".github/workflows/image.yml", r"\./([\w/.-]+)"):
+        assert (folder / path).is_file(), f"the workflow names {path}"
+
+
+@pytest.mark.parametrize("layout", ["flat", "src"])
+def test_the_workflow_runs_the_images_tests(project, layout):
+    folder = project(layout)
+    adopted(folder)
+    text = (folder / ".github/workflows/image.yml").read_text()
+    (jobs,) = re.findall(r"^jobs:\n(.+)", text, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^  (\S.*)", jobs, re.MULTILINE) == ["test:"]
+    # Their own hooks are no business of ours.
+    lint = [] if layout == "flat" else ["./crate lint"]
+    run = ["./crate step room", *lint, "./crate test"]
+    assert re.findall(r"^      - run: (.+)", jobs, re.MULTILINE) == run
+    assert "\n\n\n" not in text and re.findall("^#.*", text, re.MULTILINE) == [text.splitlines()[0]]
+
+
+def test_the_hooks_are_those_of_the_images(project):
+    folder = project("src")
+    adopted(folder)
+    text = (folder / ".pre-commit-config.yaml").read_text()
+    hooks = re.findall(r"^      - id: (.+)", text, re.MULTILINE)
+    assert {"hadolint", "shellcheck", "check"} <= set(hooks)
+    assert not [hook for hook in hooks if hook.startswith("ruff")]
+    assert text.splitlines()[1] == "repos:"
+
+
+def commands(folder):
+    """Return the names of the commands that ./crate of a project lists."""
+    return set(re.findall(r"^    (\w\S*)", crate(folder, "--help").stdout, re.MULTILINE))
+
+
+def test_the_command_works_there(project):
+    folder = project("src")
+    adopted(folder)
+    projects.share_tools(folder)
+    assert {"run", "test", "shell", "lock", "check", "contract", "lint"} <= commands(folder)
+    assert commands(folder) & COMMANDS.keys() == {"test"}  # of the template's
+    for build in (GPU, "cpu"):  # as `./crate lock` leaves them
+        (folder / f"locks/torch.{build}.txt").write_text("torch==1\n")
+    made = (folder / "Dockerfile.cpu").read_text()
+    (folder / "Dockerfile.cpu").write_text("# edited\n")
+    existing.commit(folder)
+    done = crate(folder, "check", "--write")
+    assert done.stdout == "Dockerfile.cpu written\n"
+    assert done.stderr == "ERROR: poetry.lock is not there: run `./crate lock`.\n"
+    assert (folder / "Dockerfile.cpu").read_text() == made
+    # Nor has Python left anything that git would track.
+    assert projects.git(folder, "status", "--porcelain", "--untracked-files") == "M Dockerfile.cpu"
+
+
+def test_each_command_that_a_message_names_is_one_there(project):
+    folder = project("flat")
+    adopted(folder)
+    files = contents(folder)  # before there is bytecode
+    there = {*commands(folder), "init"}  # which made other projects
+    for name, data in files.items():
+        if name in existing.FLAT or name.startswith("locks/"):
+            continue
+        assert not re.search(r"[`']make\b", data.decode()), name
+        named = set(re.findall(r"[`']\./crate ([a-z]\S*?)[\s`']", data.decode()))
+        assert named <= there, name
+
+
+def test_the_contract_is_about_the_image(project):
+    """Not about this machine, and whatever their own tests need."""
+    theirs = {
+        "tests/conftest.py": "import what_only_the_image_has\n",
+        "conftest.py": "import gone\n",
+    }
+    folder = project("flat", files=theirs)
+    adopted(folder)
+    command = [sys.executable, "-m", "pytest", "-c", "torchcrate/testing/pytest.ini", "--rootdir=."]
+    command += ["--collect-only", "-q", "--image=runtime=one", "--image=dev=another", "--build=cpu"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(
+        r"^tests/image/\S+?\[.*(cpu-runtime|cpu-dev)\b.*\]$", done.stdout, re.MULTILINE
+    )
+    assert len(found) == done.stdout.count("::") > 50
+    assert set(found) == {"cpu-runtime", "cpu-dev"}
+
+
+def test_the_tools_are_all_locked(project):
+    folder = project("src")
+    adopted(folder)
+    wanted = lines(folder, "locks/tests.in", r"^([^#\n].*)")
+    locked = lines(folder, "locks/tests.txt", r"^([\w.-]+==[\w.]+)(?= )")
+    locked = {Requirement(pin).name: Requirement(pin).specifier for pin in locked}
+    assert {"docker", "pytest", "pytest-testinfra"} <= {Requirement(need).name for need in wanted}
+    for need in map(Requirement, wanted):
+        (pin,) = locked[need.name]
+        assert pin.version in need.specifier
+    text = (folder / "locks/tests.txt").read_text()
+    assert text.count("\n    --hash=sha256:") >= len(locked)
+
+
+@pytest.mark.parametrize("layout", existing.LAYOUTS)
+def test_a_second_run_has_nothing_to_do(project, layout):
+    folder = project(layout)
+    adopted(folder)
+    # As `./crate lock` leaves them.
+    (folder / "locks/tests.txt").write_text("a==1\n")
+    (folder / f"locks/torch.{GPU}.txt").write_text("torch==1\n")
+    for commit in (False, True):
+        if commit:
+            existing.commit(folder)
+        before = contents(folder)
+        assert adopted(folder) == f"Nothing to do: {folder} has it all.\n"
+        assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "crate", "docker-bake.hcl", "torchcrate/build.py"])
+def test_a_file_in_the_way(project, name):
+    folder = project("src", files={name: "theirs\n"})
+    said = refused(folder)
+    assert f" has {name} already" in said
+    assert "--replace" in said
+    assert f"Changed: {name}: replaced" in adopted(folder, "--replace")
+    assert (folder / name).read_text() != "theirs\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["torchcrate", "tests/image", "Dockerfile/x", "locks/uv.txt/x", "crate/src/lib.rs"]
+)
+def test_a_file_where_a_folder_goes_and_a_folder_where_a_file_goes(project, name):
+    folder = project("src", files={name: "theirs\n"})
+    said = refused(folder, "--replace")
+    path = re.sub(r"/(x|src/.+)$", "", name)
+    assert f" has {path} where a {'folder' if path == name else 'file'} of that name" in said
+
+
+def test_what_is_no_text_and_how_lines_end_is_kept(project):
+    folder = project("flat")
+    for name in (".gitignore", "pyproject.toml"):
+        (folder / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
+    with (folder / ".gitignore").open("ab") as file:
+        file.write(b"\xff\r\n")
+    existing.commit(folder)
+    before = contents(folder)
+    adopted(folder)
+    for name in (".gitignore", "pyproject.toml"):
+        assert (folder / name).read_bytes().startswith(before[name].rstrip())
+    assert adopted(folder).startswith("Nothing to do")
+
+
+PYTEST = {
+    "none": ("", "", 'addopts = "--ignore=tests/image"'),
+    "a line": ('addopts = "-q"', "", 'addopts = "-q --ignore=tests/image"'),
+    "a list": ('addopts = ["-q"]', "", 'addopts = ["-q", "--ignore=tests/image"]'),
+    "no addopts": ('testpaths = ["tests"]', "", 'addopts = "--ignore=tests/image"'),
+    "done": ('addopts = "--ignore=tests/image"', "", 'addopts = "--ignore=tests/image"'),
+    "pytest.ini": ("", "[pytest]\n", ""),
+}
+
+
+@pytest.mark.parametrize("has", PYTEST)
+def test_a_plain_pytest_passes_by(project, has):
+    table, ini, expected = PYTEST[has]
+    text = existing.FLAT["pyproject.toml"]
+    text += f"\n[tool.pytest.ini_options]\n{table}\n" if table else ""
+    folder = project("flat", files={"pyproject.toml": text, "pytest.ini": ini or None})
+    said = adopted(folder)
+    after = (folder / "pyproject.toml").read_text()
+    assert [line for line in after.splitlines() if "addopts" in line.partition("#")[0]] == (
+        [line for line in [expected] if line]
+        if has != "none"
+        else [f"{expected} # those run on the host"]
+    )
+    if ini:
+        assert "Left alone: pytest.ini: add --ignore=tests/image to its addopts" in said
+        return
+    (folder / "tests/test_words.py").write_text("def test_it():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "test_words.py" in done.stdout and "tests/image" not in done.stdout
+
+
+def test_a_table_that_is_spread_out_keeps_its_order(project):
+    text = existing.SRC["pyproject.toml"]
+    folder = project("src", files={"tests/test_it.py": "", "pyproject.toml": text})
+    adopted(folder)
+    after = (folder / "pyproject.toml").read_text()
+    assert after.replace('    "--ignore=tests/image",\n', "") == text
+    assert tomlkit.parse(after)["tool"]["pytest"]["ini_options"]["addopts"] == [
+        "-ra",
+        "--ignore=tests/image",
+    ]
+
+
+def edited(layout, old, new):
+    """Return a pyproject.toml of a layout with some text replaced."""
+    text = existing.LAYOUTS[layout]["pyproject.toml"]
+    assert old in text
+    return {"pyproject.toml": text.replace(old, new)}
+
+
+TORCH = f'torch = "{existing.TORCH}"'
+GROUP = "[tool.poetry.group.gpu.dependencies]"
+HATCH = '[project]\nname = "x"\n[build-system]\nbuild-backend = "hatchling"\n'
+SOURCE = """torch = { version = "2.13.0", source = "p" }
+[[tool.poetry.source]]
+name = "p"
+url = "https://x"
+priority = "explicit"
+"""
+ADDRESS = f'{TORCH}\ntorchvision = {{ url = "https://x/torchvision-1-py3-none-any.whl" }}'
+NO_CODE = {name: None for name in existing.SCRIPTS if name.endswith(".py")}
+REFUSALS = {
+    "no pyproject.toml": ({"pyproject.toml": None}, "has no pyproject.toml: run `poetry init`"),
+    "no TOML": ({"pyproject.toml": "[x"}, "pyproject.toml cannot be read"),
+    "not Poetry's": ({"pyproject.toml": HATCH}, "is not Poetry's"),
+    "refused by Poetry": (edited("scripts", TORCH, 'torch = ">="'), "Poetry refuses"),
+    "another Python": (edited("scripts", "~3.11", "~3.10"), "wants Python >=3.10,<3.11"),
+    "no torch": (edited("scripts", TORCH, ""), "does not name torch: run `poetry add torch=="),
+    "torch in a group": (
+        edited("scripts", TORCH, f"{GROUP}\n{TORCH}"),
+        "names torch in the group gpu alone",
+    ),
+    "torch of one build": (
+        edited("scripts", TORCH, 'torch = "2.13.0+cu126"'),
+        "takes torch of one build",
+    ),
+    "torch from a source": (edited("scripts", TORCH, SOURCE), "takes torch from p, which"),
+    "torchvision from an address": (
+        edited("scripts", TORCH, ADDRESS),
+        "takes torchvision from https://x/torchvision",
+    ),
+    "no code": (NO_CODE | {"notes.txt": ""}, "name it with --code"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_what_cannot_be_adopted(project, why):
+    files, says = REFUSALS[why]
+    assert says in refused(project("scripts", files=files))
+
+
+def test_no_folder(tmp_path):
+    assert "is no folder: name the project's with --into" in refused(tmp_path / "none")
+
+
+def test_this_repository_itself():
+    done = adopt(TOP)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == "ERROR: --into names this repository itself: name another project's folder.\n"
+    )
+
+
+def test_a_project_that_is_not_in_git(tmp_path):
+    for name, text in existing.SCRIPTS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert "is not in git" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train.py", "new.txt"])
+def test_changes_that_are_in_no_commit(project, name):
+    folder = project("scripts")
+    (folder / name).write_text("# not committed\n")
+    assert "has changes that are in no commit" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "package, build",
+    [
+        ('name = "nvidia-cuda-runtime"\nversion = "13.0.96"', "cu130"),
+        ('name = "nvidia-cuda-runtime-cu11"\nversion = "11.7.99"', "cu117"),
+    ],
+)
+def test_poetry_lock_says_which_build_it_is(project, package, build):
+    folder = project("scripts", files={"poetry.lock": f"[[package]]\n{package}\n"})
+    adopted(folder, build=None)
+    assert lines(folder, "Dockerfile", r"^ARG TORCH_BUILD=(.+)") == [build]
+    assert lines(folder, "Dockerfile.cpu", r"^ARG TORCH_BUILD=(.+)") == ["cpu"]
+    assert f'"TORCH_BUILD" {{ default = "{build}" }}' in (folder / "docker-bake.hcl").read_text()
+
+
+@pytest.mark.parametrize("text", ["[x", "package = 1", "[[package]]", "package = ['torch']"])
+def test_a_poetry_lock_that_is_none(project, text):
+    folder = project("scripts", files={"poetry.lock": text})
+    assert "poetry.lock cannot be read" in refused(folder, build=None)
+
+
+@pytest.mark.parametrize("option", ["--code=it's", "--command=it's"])
+def test_a_quote_that_is_not_closed(project, option):
+    assert "it's has a quote that is not closed" in refused(project("scripts"), option)
+
+
+def test_a_readme_above_the_project(project):
+    files = edited(
+        "scripts", "package-mode = false", 'package-mode = false\nreadme = "../README.md"'
+    )
+    folder = project("scripts", files=files)
+    adopted(folder)
+    assert lines(folder, "Dockerfile", r"^COPY (\S+) \1$") == DEV_LINES["scripts"]
+
+
+@pytest.mark.parametrize("lock", [None, "package = []\n"])
+def test_nothing_says_which_build_it_is(project, lock):
+    folder = project("scripts", files={"poetry.lock": lock})
+    assert "says which GPU build of torch" in refused(folder, build=None)
+
+
+@pytest.mark.parametrize("build", ["cpu", "CU 126", "../x"])
+def test_a_gpu_build_that_is_none(project, build):
+    assert f"--build {build} is no GPU build" in refused(project("scripts"), build=build)
+
+
+def test_code_and_command_can_be_named(project):
+    folder = project("scripts", files={"ml/deep/a.py": "", "ml/b.yaml": ""})
+    adopted(folder, "--code=ml/deep train.py ml/b.yaml", "--command=python -m deep.a 'x y'")
+    copied = lines(folder, "Dockerfile", r"^COPY --link ([^-].+ /app/src.*)$")
+    assert copied == [f"{x} /app/src/{y}" for x, y in
+        [("ml/deep", "deep"), ("train.py", "train.py"), ("ml/b.yaml", "b.yaml")]]  # fmt: skip
+    assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == '["python", "-m", "deep.a", "x y"]'
+
+
+@pytest.mark.parametrize("code", ["none", "../scripts", ".", "models models/../train.py", "/etc"])
+def test_code_that_is_not_there(project, code):
+    assert "--code names " in refused(project("scripts"), f"--code={code}")
+
+
+def test_a_script_of_poetrys_is_started(project):
+    files = edited(
+        "src", "[tool.poetry]\n", '[tool.poetry]\nscripts = { go = "ocean.waves:main" }\n'
+    )
+    files |= {"src/ocean/__main__.py": None, "train.py": None}
+    folder = project("src", files=files)
+    adopted(folder)
+    expected = '["python", "-c", "import ocean.waves as m; raise SystemExit(m.main())"]'
+    assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == expected
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from(["tool", "project", "build-system", "tool.poetry", "tool.pytest"]).map(
+        "{} = 1\n".format
+    )
+    | st.text(st.sampled_from('[]="\n .torch=+toolpoetry'), max_size=60)
+    | st.text(max_size=40).map('[tool.poetry.dependencies]\npython = "^3.11"\ntorch = "{}"'.format)
+    | st.text(max_size=40).map('[project]\nname = "{}"\nversion = "1"\n[tool.poetry]\n'.format)
+    | st.text(max_size=40).map('[tool.poetry.dependencies]\ntorch = "*"\npython = "{}"'.format)
+)
+def test_whatever_pyproject_says_it_is_one_sentence_or_a_project(tmp_path_factory, text):
+    """No traceback, no half-written tree."""
+    folder = existing.write(tmp_path_factory.mktemp("any"), {"train.py": ""})
+    (folder / "pyproject.toml").write_bytes(text.encode(errors="replace"))
+    existing.commit(folder)
+    if adopt(folder).returncode:
+        refused(folder)
+    else:
+        assert (folder / "Dockerfile.cpu").exists()

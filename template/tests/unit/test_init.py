@@ -1,0 +1,667 @@
+"""`./crate init` makes the template somebody's project, whole or not at all."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import termios
+import time
+import tomllib
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from template import commands, init
+from template.tests.projects import (
+    ANSWERS,
+    GITCONFIG,
+    NAME,
+    PACKAGE,
+    copy_template,
+    crate,
+    git,
+    run,
+    snapshot,
+)
+from torchcrate import VERSION
+from torchcrate.host import TOP
+
+SAMPLE = ("tests/test_*.py", "tests/image/*/test_the_sample_*.py")
+
+pytestmark = pytest.mark.template
+OLD_NAME, OLD_PACKAGE = init.names({"pyproject.toml": (TOP / "pyproject.toml").read_bytes()})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def git_settings(tmp_path_factory):
+    """Have git and its children read these settings alone, and Python's be the default ones."""
+    file = tmp_path_factory.mktemp("git") / "config"
+    file.write_text(GITCONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", str(file))
+        patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # commands leave what users' do
+        patch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def pristine(git_settings, tmp_path_factory):
+    return copy_template(tmp_path_factory.mktemp("pristine"))
+
+
+@pytest.fixture
+def template(pristine, tmp_path):
+    """Return a clone of the template, in a folder that is called as a project would be."""
+    return shutil.copytree(pristine, tmp_path / "some project", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def project(pristine, tmp_path_factory):
+    """Return a project that `./crate init` made, with nothing committed yet. Do not change it."""
+    folder = shutil.copytree(pristine, tmp_path_factory.mktemp("made") / "p", symlinks=True)
+    done = crate(folder, "init", **ANSWERS)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(pristine):
+    return init.tracked(pristine)
+
+
+def sentence(done):
+    """Return the one sentence of a command that was refused."""
+    assert done.returncode == 1, done.stdout
+    assert done.stdout == ""
+    (line,) = (line for line in done.stderr.splitlines() if line)
+    assert re.fullmatch(r"ERROR: .+[.)]", line)
+    return line
+
+
+# ---- The project ----
+
+
+def found(folder, *patterns):
+    """Return the lines of tracked files that a pattern of git's is in."""
+    return run(folder, "git", "grep", "--cached", "-nE", *patterns).stdout
+
+
+def test_no_word_of_the_template_stays(project):
+    """Its own name is the machinery's too, so that only what names a project is looked at."""
+    name = rf"^# {OLD_NAME}|the {OLD_NAME} maintainers|(name = |default = )\"{OLD_NAME}\""
+    assert found(project, "-e", name, "-e", "A template for", "--", ".", ":!torchcrate") == ""
+
+
+def test_no_path_of_the_template_stays(project):
+    assert found(project, "-e", r"\btemplate/", "-e", r"(from|import) template\b") == ""
+    assert found(project, "-e", "<!-- /?template -->") == ""
+
+
+def test_the_samples_package_is_renamed_wherever_it_is_imported_or_run(project):
+    old = rf"src/{OLD_PACKAGE}|(from|import|-m) {OLD_PACKAGE}\b|\"-m\", \"{OLD_PACKAGE}\""
+    assert found(project, "-e", old) == ""
+    assert not (project / "src" / OLD_PACKAGE).exists()
+    package = "\n".join(file.read_text() for file in (project / "src" / PACKAGE).glob("*.py"))
+    assert f"from {PACKAGE} import" in package
+    assert f"from {PACKAGE} import" in (project / "tests/test_train.py").read_text()
+    # Where it is a word, it stays one.
+    assert "handwritten digits" in (project / "src" / PACKAGE / "__init__.py").read_text()
+
+
+def test_the_machinery_is_the_templates(project, pristine):
+    """An update tells by it whether somebody edited it."""
+    tree = git(project, "write-tree")
+    assert git(project, "rev-parse", f"{tree}:torchcrate") == (
+        git(pristine, "rev-parse", "HEAD:torchcrate")
+    )
+
+
+def test_the_command_works_without_the_templates(project):
+    done = run(project, "./crate", "--help")
+    assert done.returncode == 0, done.stderr
+    listed = set(re.findall(r"^    ([a-z-]+)\b", done.stdout, re.M))
+    assert {"run", "test", "lint", "update"} <= listed
+    assert not listed & (commands.COMMANDS.keys() - {"test"})
+    assert "unit tests" not in done.stdout  # the template's `test` runs them too
+    assert crate(project, "check").returncode == 0
+
+
+def test_everything_says_the_same(project):
+    made = tomllib.loads((project / "pyproject.toml").read_text())
+    assert made["project"]["name"] == NAME
+    assert made["project"]["description"] == ANSWERS["description"]
+    assert made["project"]["authors"] == [{"name": "Zoë O'Neil", "email": "zoe+x@example.com"}]
+    assert made["tool"]["poetry"]["packages"] == [{"include": PACKAGE, "from": "src"}]
+    assert (project / "src" / PACKAGE / "__main__.py").is_file()
+    assert f'CMD ["python", "-m", "{PACKAGE}"]' in (project / "Dockerfile").read_text()
+    bake = (project / "docker-bake.hcl").read_text()
+    assert 'variable "IMAGE" { default = "ghcr.io/me/my-image" }' in bake
+    assert re.search(
+        r"^Copyright \(c\) 20\d\d Zoë O'Neil$", (project / "LICENSE").read_text(), re.M
+    )
+    title, badge, description = (project / "README.md").read_text().split("\n\n")[:3]
+    assert title == f"# {NAME}"
+    workflow = "https://github.com/me/my.project/actions/workflows/ci.yml"
+    assert badge == f"[![ci]({workflow}/badge.svg)]({workflow})"
+    assert (project / ".github/workflows/ci.yml").is_file()
+    assert description == ANSWERS["description"]
+
+
+def test_pyproject_keeps_its_comments_and_order(project, pristine):
+    before = (pristine / "pyproject.toml").read_text().splitlines()
+    after = (project / "pyproject.toml").read_text().splitlines()
+    keys = ("name = ", "version = ", "description = ", "authors = ", "packages = ", '"tests/**"')
+    other = [line.replace("{tests,template/tests}", "tests") for line in before]
+    assert [line for line in after if not line.startswith(keys)] == [
+        line for line in other if not line.startswith(keys)
+    ]
+    assert [line.partition(" ")[0] for line in after] == [line.partition(" ")[0] for line in other]
+
+
+def test_renovate_looks_where_the_project_has_files(project, pristine):
+    before, after = (
+        json.loads((folder / ".github/renovate.json").read_text()) for folder in (pristine, project)
+    )
+    del before["ignorePaths"]  # all of them the template's
+    before["pip_requirements"]["managerFilePatterns"].remove(r"/^template/tools\.in$/")
+    assert after == before
+
+
+def test_the_lock_is_the_templates_and_valid(project, pristine):
+    assert (project / "poetry.lock").read_bytes() == (pristine / "poetry.lock").read_bytes()
+    done = run(project, str(TOP / ".tools/poetry/bin/poetry"), "check", "--lock")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_binary_files_are_untouched(project, pristine):
+    digits = "data/digits.csv.gz"
+    assert (project / "src" / PACKAGE / digits).read_bytes() == (
+        pristine / "src" / OLD_PACKAGE / digits
+    ).read_bytes()
+
+
+def test_all_is_staged_and_nothing_committed(project, pristine):
+    assert git(project, "rev-parse", "HEAD") == git(pristine, "rev-parse", "HEAD")
+    assert git(project, "diff", "--name-only") == ""
+    assert git(project, "ls-files", "--others", "--exclude-standard") == ""
+
+
+def test_it_records_the_tree_and_the_answers(project, pristine):
+    recorded = tomllib.loads((project / ".template.toml").read_text())
+    assert recorded["tree"] == git(pristine, "rev-parse", "HEAD^{tree}")
+    assert recorded["version"] == VERSION
+    assert recorded["answers"] == ANSWERS | {"year": time.strftime("%Y")}
+
+
+def test_what_is_about_the_template_alone_goes(project):
+    """With the bytecode of the command that made the project."""
+    assert (project / "torchcrate/__pycache__").is_dir()
+    assert [name for name in init.TEMPLATE_ONLY if (project / name).exists()] == []
+
+
+def test_the_project_is_clean(project, tmp_path):
+    """With the longest package."""
+    folder = shutil.copytree(project, tmp_path / "p", symlinks=True)
+    lint = crate(folder, "lint")
+    edits = git(folder, "diff")  # by what the hooks mend
+    assert (lint.returncode, edits) == (0, ""), lint.stdout + lint.stderr + edits
+
+
+@pytest.mark.parametrize("sample", [True, False], ids=["sample", "no sample"])
+def test_the_projects_contract_can_be_held(project, tmp_path, sample):
+    """Also with the sample deleted as the message says: no other test leans on it."""
+    folder = shutil.copytree(project, tmp_path / "p", symlinks=True)
+    if not sample:
+        git(folder, "rm", "-r", "--quiet", "--force", *SAMPLE)
+        assert found(folder, "-e", rf"(from|import) {PACKAGE}\b", "--", "tests") == ""
+    config = ("-c", "torchcrate/testing/pytest.ini", "--rootdir=.")
+    images = ("--image=runtime=no-image", "--image=dev=no-image", "--build=cpu")
+    command = ("-m", "pytest", *config, *images, "--collect-only", "-q", "-p", "no:cacheprovider")
+    done = run(folder, sys.executable, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("test_the_sample_trains" in done.stdout) == sample
+    assert "tests/image/torch/test_torch_is_the_build.py" in done.stdout
+
+
+def test_how_much_a_project_holds(project):
+    """Locks, packed data and keys are not counted; the limits may only fall."""
+    names = [
+        name
+        for name in git(project, "ls-files").splitlines()
+        if not name.startswith("locks/") and not name.endswith((".gz", ".png", ".asc", ".lock"))
+    ]
+    texts = {name: (project / name).read_text() for name in names}
+    code = [
+        name
+        for name, text in texts.items()
+        if name.endswith((".py", ".sh")) or re.match(r"#!.*(python|sh)\b", text)
+    ]
+
+    def lines(some):
+        return sum(len(texts[name].splitlines()) for name in some)
+
+    assert len(names) <= 95
+    assert len([name for name in names if not name.startswith("torchcrate/")]) <= 64
+    assert lines(names) <= 8700, sorted((lines([name]), name) for name in names)
+    assert lines(code) <= 6500
+
+
+def test_what_it_says_is_next(template):
+    done = crate(template, "init", name="my-project")
+    assert done.stderr == ""
+    assert "src/my_project" in done.stdout
+    assert "git commit --message 'Start my-project'" in done.stdout
+    for name in SAMPLE:
+        assert name in done.stdout
+    recorded = tomllib.loads((template / ".template.toml").read_text())["answers"]
+    assert recorded["author"] == "Git User <git@example.com>"
+    assert recorded["image"] == "my-project"
+    assert recorded["repository"] == ""
+
+
+# ---- Asking ----
+
+
+def at_a_terminal():
+    """Make Ctrl-C reach this process, also where a shell without jobs started all in the back."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def terminal(folder, *answers):
+    """Run `./crate init` in a terminal, answer; return its exit code and what was on the screen."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "crate", "init"],
+        cwd=folder,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
+        preexec_fn=at_a_terminal,
+    )
+    os.close(child)
+    screen, left = "", list(answers)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if not select.select([parent], [], [], 0.1)[0]:
+            if left and screen.endswith(": "):
+                os.write(parent, left.pop(0).encode())
+                screen += "\x00"  # answered
+            continue
+        try:
+            data = os.read(parent, 65536)
+        except OSError:  # it has ended
+            break
+        screen += data.decode()
+    process.kill()
+    os.close(parent)
+    return process.wait(), screen.replace("\x00", "").replace("\r\n", "\n")
+
+
+def test_it_asks_in_a_terminal(template):
+    git(template, "remote", "add", "origin", "git@github.com:me/some-project.git")
+    # A bad name is asked for again; then every suggestion but one.
+    code, screen = terminal(template, "torch\n", "\n", "\n", "Quite mine\n", "\n", "\n", "\n")
+    assert code == 0, screen
+    assert "torch is a package that the project depends on" in screen
+    assert "Name of the project [some-project]: " in screen
+    assert "Python package [some_project]: " in screen
+    answers = tomllib.loads((template / ".template.toml").read_text())["answers"]
+    del answers["year"]
+    assert answers == {
+        "name": "some-project",
+        "package": "some_project",
+        "description": "Quite mine",
+        "author": "Git User <git@example.com>",
+        "image": "some-project",
+        "repository": "me/some-project",
+    }
+
+
+@pytest.mark.parametrize("key", ["\x04", "\x03"], ids=["Ctrl-D", "Ctrl-C"])
+def test_stopping_it_while_it_asks(template, key):
+    before = snapshot(template)
+    code, screen = terminal(template, "my-project\n", key)
+    assert code, screen
+    assert "ERROR: It was stopped before it was done: nothing was written." in screen
+    assert "Traceback" not in screen
+    assert snapshot(template) == before
+
+
+def test_a_clone_of_the_template_suggests_nothing_of_it(pristine, tmp_path):
+    folder = shutil.copytree(pristine, tmp_path / OLD_NAME, symlinks=True)
+    git(folder, "remote", "add", "origin", f"https://github.com/them/{OLD_NAME}.git")
+    code, screen = terminal(folder, "mine\n", *["\n"] * 5)
+    assert code == 0, screen
+    assert "Name of the project: " in screen
+    answers = tomllib.loads((folder / ".template.toml").read_text())["answers"]
+    assert answers["repository"] == ""
+
+
+# ---- Refusing ----
+
+REFUSED = {
+    "--name=": "'' is no name for a project",
+    "--name=-x": "'-x' is no name for a project",
+    "--name=a b": "'a b' is no name for a project",
+    "--name=über": "'über' is no name for a project",
+    "--name=a\n": r"'a\\n' is no name for a project",
+    f"--name={'a' * 101}": "is no name for a project",
+    f"--name={OLD_NAME.upper()}": "is the template's own name",
+    "--name=Torch": "Torch is a package that the project depends on",
+    "--name=NumPy": "NumPy is a package that the project depends on",
+    "--name=3d": "'3d' is no name for a Python package",
+    "--name=class": "'class' is no name for a Python package",
+    "--name=queue": "A package queue would hide another",
+    f"--name={'a' * 41}": "has 41 letters, and the template's lines have room for 40",
+    "--package=My_package": "'My_package' is no name for a Python package",
+    "--package=päckage": "is no name for a Python package",
+    "--package=a-b": "'a-b' is no name for a Python package",
+    "--package=": "'' is no name for a Python package",
+    "--package=torchvision": "A package torchvision would hide another",
+    "--package=tests": "A package tests would hide another",
+    "--package=typing_extensions": "would hide another",
+    f"--package={OLD_PACKAGE}": "is the template's own name",
+    "--description=": "The description '' is not one line",
+    "--description=a\nb": r"The description 'a\\nb' is not one line",
+    "--description=a\x1b[2J": r"The description 'a\\x1b\[2J' is not one line",
+    "--author=": "'' is no author",
+    "--author=Me, Myself": "'Me, Myself' is no author",
+    "--author=Me <me>": "'Me <me>' is no author",
+    "--author=Me <me@localhost>": "'Me <me@localhost>' is no author",
+    "--author=<me@example.com>": "is no author",
+    "--image=My-Project": "'My-Project' is no name for an image",
+    "--image=a:tag": "'a:tag' is no name for an image",
+    "--image=a/": "'a/' is no name for an image",
+    "--repository=project": "'project' is no GitHub repository",
+    "--repository=https://github.com/a/b": "is no GitHub repository",
+}
+
+
+@pytest.mark.parametrize("flag", REFUSED, ids=lambda flag: ascii(flag)[1:40])
+def test_bad_answers(files, tmp_path, flag):
+    key, _, value = flag.removeprefix("--").partition("=")
+    with pytest.raises(init.InitError, match=REFUSED[flag]) as caught:
+        init.complete({"name": "my-project", key: value}, files, tmp_path, ask=False)
+    assert re.fullmatch(r".+[.)]", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        ([], "The name is missing: add --name my-project."),
+        (["--name=a b"], "'a b' is no name"),
+        (["--name=a", "--into=."], "is there already"),
+        (["--name=a", "--into=no/such/folder"], "There is no folder"),
+        (["--name=a", "--answers=no/such"], "no/such has no answers"),
+        (["--name=class", "--into=new"], "'class' is no name for a Python package"),
+    ],
+)
+def test_what_is_refused_changes_nothing(template, flags, says):
+    before = snapshot(template)
+    assert says in sentence(crate(template, "init", *flags))
+    assert snapshot(template) == before
+    assert list(template.parent.iterdir()) == [template]
+
+
+def test_no_author_anywhere(template, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    assert "The author is missing: add --author " in sentence(crate(template, "init", name="a"))
+
+
+def test_gits_author_may_have_no_address(template):
+    """One that Poetry would not take, such as root@localhost, is left out."""
+    git(template, "config", "user.email", "root@localhost")
+    assert crate(template, "init", name="a").returncode == 0
+    recorded = tomllib.loads((template / ".template.toml").read_text())["answers"]
+    assert recorded["author"] == "Git User"
+
+
+@pytest.mark.parametrize("name", ["README.md", "new"])
+@pytest.mark.parametrize("into", [False, True], ids=["here", "into"])
+def test_a_dirty_tree(template, name, into):
+    with (template / name).open("a") as file:
+        file.write("mine\n")
+    before = snapshot(template)
+    options = ANSWERS | ({"into": "../new"} if into else {})
+    assert "has changes that are not committed" in sentence(crate(template, "init", **options))
+    assert snapshot(template) == before
+    assert list(template.parent.iterdir()) == [template]
+
+
+def test_a_second_run(project):
+    """The command is gone with the template; a project that kept it is told what there is."""
+    before = snapshot(project)
+    done = crate(project, "init", name="other")
+    assert done.returncode == 2 and "invalid choice: 'init'" in done.stderr
+    with pytest.raises(init.InitError, match="was initialised already.+`./crate update --template"):
+        init.tree_to_take(project)
+    assert snapshot(project) == before
+
+
+def test_no_git_repository(template):
+    shutil.rmtree(template / ".git")
+    before = snapshot(template)
+    assert "is no git repository: run `git init" in sentence(crate(template, "init", **ANSWERS))
+    assert snapshot(template) == before
+
+
+def test_no_template(tmp_path):
+    with pytest.raises(init.InitError, match="There is no template here"):
+        init.tree_to_take(tmp_path)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 15])
+def test_a_failure_half_way_changes_nothing(template, monkeypatch, count):
+    """The disk is full after some files."""
+    before, left = snapshot(template), [count]
+    write_bytes = init.Path.write_bytes
+
+    def full(self, data):
+        if self.is_relative_to(template):
+            left[0] -= 1
+            if left[0] == -1:
+                raise OSError(28, "No space left on device")
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(init.Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        init.initialise(template, ANSWERS, ask=False)
+    assert left[0] < 0
+    assert snapshot(template) == before
+
+
+def test_stopping_it_while_it_writes(template, monkeypatch):
+    before = snapshot(template)
+
+    git_must = init.git_must
+
+    def stop(folder, *arguments):
+        found = git_must(folder, *arguments)
+        if arguments[0] == "add":
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(init, "git_must", stop)
+    with pytest.raises(KeyboardInterrupt):
+        init.initialise(template, {"name": "mine"}, ask=False)
+    assert snapshot(template) == before
+
+
+# ---- A new folder ----
+
+
+def test_a_new_folder(project, template, tmp_path):
+    """It is the same project, without the template's history, and the clone stays as it was."""
+    before = snapshot(template)
+    into = tmp_path / "new project"
+    done = crate(template, "init", into="../new project", **ANSWERS)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert f"All of it is in {into}: begin with `cd " in done.stdout
+    assert git(into, "write-tree") == git(project, "write-tree")
+    assert run(into, "git", "log", "--all").stdout == ""
+    assert git(into, "remote") == ""
+    assert git(into, "status", "--porcelain").count("\n") == git(into, "ls-files").count("\n")
+    ignored = git(into, "ls-files", "--others", "--ignored", "--directory", "--exclude-standard")
+    assert ignored == ""  # no link to the environments of the clone, no bytecode
+    assert sorted(tmp_path.iterdir()) == [into, template]
+    assert snapshot(template) == before
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["here", "into"])
+def test_the_answers_of_another_project(project, template, tmp_path, into):
+    """And a word about one of them, which counts more."""
+    more = {"into": str(tmp_path / "new")} if into else {}
+    answers = str(project / ".template.toml")
+    done = crate(template, "init", answers=answers, description="Other", **more)
+    assert done.returncode == 0, done.stderr
+    text = (more.get("into", template) / init.Path(".template.toml")).read_text()
+    recorded = tomllib.loads((project / ".template.toml").read_text())["answers"]
+    assert tomllib.loads(text)["answers"] == recorded | {"description": "Other"}
+
+
+def test_its_name_is_the_folders(template, tmp_path):
+    """Asked for in a terminal, the name is suggested after the new folder, not after the clone."""
+    found = init.suggestions("", tmp_path / "new project")
+    assert found == {"name": "new-project"}
+
+
+# ---- Any text ----
+
+
+def texts(likely):
+    """Return a strategy for answers, good ones more often than not: one bad one spoils all."""
+    anything = st.text(max_size=50) | st.text(string.printable, max_size=50)
+    return st.integers(0, 9).flatmap(lambda number: likely if number else anything)
+
+
+GIVEN = st.fixed_dictionaries(
+    {"name": texts(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}[A-Za-z0-9]", fullmatch=True))},
+    optional={
+        "package": texts(st.from_regex(r"[a-z_][a-z0-9_]{0,45}", fullmatch=True)),
+        "description": texts(st.text(st.characters(categories=["L", "P", "S", "N"]), min_size=1)),
+        "author": texts(
+            st.from_regex(r"\w[\w '.-]{0,20}( <[a-z.+%]{1,9}@[a-z0-9.-]{1,9}>)?", fullmatch=True)
+        ),
+        "image": texts(st.from_regex(r"([a-z]{2}\.io(:\d)?/)?[a-z0-9._-]{1,20}", fullmatch=True)),
+        "repository": texts(st.from_regex(r"[a-zA-Z-]{1,9}/[A-Za-z._-]{1,9}", fullmatch=True)),
+    },
+)
+
+
+def test_any_answers_give_one_sentence_or_a_valid_project(files, tmp_path):
+    """Never a traceback; what Poetry itself says of the pyproject.toml files comes at the end."""
+    made = []
+    count = {"refused": 0}
+    light = {  # all that has the name in it, and poetry.lock for what is taken
+        path: content
+        for path, content in files.items()
+        if path in init.SPECIAL or path == "poetry.lock" or path.startswith("src/")
+    }
+    lock = b"".join(
+        b'[[package]]\nname = "%s"\n' % name
+        for name in re.findall(rb'^name = "(.+)"$', light["poetry.lock"], re.M)
+    )
+    light["poetry.lock"] = lock
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(GIVEN)
+    def check(given):
+        try:
+            answers = init.complete(given, light, tmp_path, ask=False)
+        except init.InitError as error:
+            assert re.fullmatch(r"[^\n\r]+[.)]", str(error))
+            assert str(error).isprintable()
+            count["refused"] += 1
+            return
+        after = init.render(light, answers)
+        project = tomllib.loads(after["pyproject.toml"].decode())
+        assert project["project"]["name"] == answers["name"]
+        assert project["project"]["description"] == answers["description"]
+        package = project["tool"]["poetry"]["packages"][0]["include"]
+        assert package.isidentifier() and package.isascii()
+        compile(f"import {package}", "", "exec")
+        assert f"src/{package}/__init__.py" in after
+        for path, content in after.items():
+            if path.endswith(".py"):
+                compile(content, path, "exec")
+        assert tomllib.loads(init.record(answers, "0" * 40))["answers"] == answers
+        assume(OLD_PACKAGE not in " ".join(given.values()).lower())
+        code = b"".join(after.values())
+        assert not re.search(rf"(src/|from |import |-m ){OLD_PACKAGE}\b".encode(), code)
+        made.append(after["pyproject.toml"].decode())
+
+    check()
+    assert count["refused"] > 5 and len(made) > 5
+    valid = """import json, sys, tomllib; from poetry.core.factory import Factory
+for text in json.load(sys.stdin):
+    found = Factory.validate(tomllib.loads(text), strict=True)
+    assert not any(found.values()), (found, text)"""
+    python = str(TOP / ".tools/poetry/bin/python")
+    done = run(TOP, python, "-c", valid, stdin=None, input=json.dumps(made))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "path, before, after",
+    [
+        ("a.md", "in `src/old_name/a.py`", "in `src/new_p/a.py`"),
+        ("a.md", "python -m old_name", "python -m new_p"),
+        ("a.md", "python -m old_name.train", "python -m new_p.train"),
+        ("a.md", "of old_name", "of old_name"),
+        ("a.md", "from old_names", "from old_names"),
+        ("a.md", "a\n<!-- template -->\nb\n<!-- /template -->\n\nc", "a\nc"),
+        ("a.yml", "a:\n# <!-- template -->\n  b:\n# <!-- /template -->\n  c:\n", "a:\n  c:\n"),
+        ("a.py", "from old_name.a import old_name", "from new_p.a import new_p"),
+        ("a.py", "import old_name", "import new_p"),
+        ("a.py", 'prog="old_name"', 'prog="new_p"'),
+        ("a.py", "old_name = 1", "old_name = 1"),
+        ("Dockerfile", 'CMD ["python", "-m", "old_name"]', 'CMD ["python", "-m", "new_p"]'),
+        ("torchcrate/a.py", "import old_name", "import old_name"),
+        ("a.bin", "\0import old_name", "\0import old_name"),
+    ],
+)
+def test_which_word_is_which(path, before, after):
+    files = {
+        "pyproject.toml": b'[project]\nname = "old-name"\n'
+        b'[tool.poetry]\npackages = [{ include = "old_name", from = "src" }]\n',
+        path: before.encode(),
+    }
+    answers = {
+        "name": "New.Name",
+        "package": "new_p",
+        "image": "new-image",
+        "author": "Me",
+        "description": "Mine",
+        "repository": "",
+    }
+    assert init.render(files, answers)[path].decode() == after
+
+
+@pytest.mark.parametrize(
+    "origin, suggested",
+    [
+        ("https://github.com/me/my.project.git", "me/my.project"),
+        ("https://github.com/me/p/", "me/p"),
+        ("git@github.com:me/p.git", "me/p"),
+        ("ssh://git@github.com/me/p", "me/p"),
+        ("https://gitlab.com/me/p.git", ""),
+        ("https://notgithub.com/me/p", ""),
+        ("/github.com/me", ""),
+    ],
+)
+def test_the_repository_is_gits_origin_on_github(tmp_path, origin, suggested):
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "remote", "add", "origin", origin)
+    assert init.suggestions("a", tmp_path)["repository"] == suggested

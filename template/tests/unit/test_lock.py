@@ -1,0 +1,233 @@
+"""`./crate lock` writes what pip and the build can read, or leaves everything as it was."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from torchcrate import lock
+from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks.split_locks import LockError
+
+DIGEST = "a" * 64
+
+
+def poetry_lock(**versions):
+    packages = [
+        {"name": name.replace("_", "-"), "version": version, "groups": ["main"], "dependencies": {}}
+        for name, version in versions.items()
+    ]
+    return {"package": packages}
+
+
+@pytest.mark.parametrize(
+    "packages, build",
+    [
+        ({"nvidia_cuda_runtime": "13.0.96"}, "cu130"),
+        ({"nvidia_cuda_runtime_cu12": "12.6.77"}, "cu126"),
+        ({"nvidia_cuda_runtime_cu11": "11.7.99"}, "cu117"),
+        ({"numpy": "2.0"}, None),
+    ],
+)
+def test_the_default_indexs_build_shows_in_poetry_lock(packages, build):
+    versions = split_locks.versions(poetry_lock(torch="1.0", **packages))
+    assert lock.default_build(versions) == build
+
+
+@pytest.mark.parametrize(("build", "carried"), [("cu117", True), ("cu118", False)])
+def test_where_poetry_lock_has_no_cuda_uv_says_what_the_default_index_carries(
+    monkeypatch, build, carried
+):
+    asked = []
+
+    def compiled(requirements, *_):
+        asked.append(requirements)
+        return "nvidia-cuda-runtime-cu11==11.7.99\ntorch==2.0.1\n"
+
+    monkeypatch.setattr(lock, "uv_compile", compiled)
+    assert lock.is_default(build, poetry_lock(torch="2.0.1")) == carried
+    assert asked == [["torch===2.0.1"]]
+    assert not lock.is_default("cpu", poetry_lock(torch="2.0.1"))
+    assert lock.is_default("cu130", poetry_lock(torch="2.13.0", nvidia_cuda_runtime="13.0.96"))
+    assert len(asked) == 1  # where nobody need be asked, nobody is
+
+
+def test_all_that_poetry_lock_lacks_is_named_at_once(monkeypatch):
+    wheels = {name: ("1.0", {DIGEST}) for name in ("torch", "triton", "cmake", "lit")}
+    monkeypatch.setattr(lock, "from_index", lambda *_: {"x86_64": wheels})
+    with pytest.raises(LockError, match=r"needs cmake, lit, .* `./crate add cmake lit`"):
+        lock.torch_lock("cu117", poetry_lock(torch="1.0"), None, None)
+
+
+def test_rendered_lock_is_read_back():
+    wheels = {"torch": ("1.0+cpu", {DIGEST}), "triton": ("3.0", {DIGEST})}
+    both = {"x86_64": wheels, "aarch64": wheels}
+    text = lock.render("cpu", "--index-url https://x/cpu", both, {})
+    assert text.startswith("--index-url https://x/cpu\n# ")
+    assert split_locks.pins(text) == {"torch": "1.0+cpu", "triton": "3.0"}
+    assert text.count(f"--hash=sha256:{DIGEST}") == 2
+
+
+def test_a_package_for_one_machine_is_marked():
+    text = lock.render(
+        "cu1", "#", {"x86_64": {"a": ("1", {DIGEST})}, "aarch64": {"b": ("1", {DIGEST})}}, {}
+    )
+    assert 'a==1 ; platform_machine == "x86_64" \\' in text
+    assert 'b==1 ; platform_machine == "aarch64" \\' in text
+
+
+@pytest.fixture
+def digests(tmp_path):
+    file = tmp_path / "digests.toml"
+    file.write_text(
+        "\n".join(
+            f'[[wheel]]\nname="torch"\nversion="{version}"\nplatform="manylinux_2_28_{machine}"\n'
+            f'sha256="{digest}"'
+            for version, machine, digest in [
+                ("1.0+cpu", "x86_64", "1" * 64),
+                ("1.0+cpu", "aarch64", "2" * 64),
+                ("1.0+cu118", "x86_64", "3" * 64),
+                ("0.9+cpu", "x86_64", "4" * 64),
+            ]
+        )
+    )
+    return file
+
+
+def test_from_digests_takes_the_builds_wheels_of_this_version(digests):
+    text = lock.torch_lock("cpu", poetry_lock(torch="1.0"), None, digests)
+    assert text == (
+        "--index-url https://download.pytorch.org/whl/cpu\n"
+        "# The torch family of build cpu, made by `./crate lock`. Do not edit.\n"
+        f"torch===1.0+cpu \\\n    --hash=sha256:{'1' * 64} \\\n    --hash=sha256:{'2' * 64}\n"
+    )
+
+
+def test_from_digests_takes_what_else_the_builds_torch_needs(digests):
+    wheel = '\n[[wheel]]\nname="triton"\nversion="2.0"\nplatform="linux_x86_64"\nsha256="{}"'
+    digests.write_text(digests.read_text() + wheel.format("5" * 64))
+    poetry = poetry_lock(torch="1.0", triton="2.0")
+    poetry["package"][0]["dependencies"]["triton"] = "2.0"
+    text = lock.torch_lock("cu118", poetry, None, digests)
+    assert split_locks.pins(text) == {"torch": "1.0+cu118", "triton": "2.0"}
+    assert f"--hash=sha256:{'5' * 64}" in text
+
+
+def test_from_digests_that_lack_one(digests):
+    with pytest.raises(LockError, match="has no digest of torchvision for cpu"):
+        lock.torch_lock("cpu", poetry_lock(torch="1.0", torchvision="0.1"), None, digests)
+
+
+def test_a_folder_of_wheels_names_the_exact_version(tmp_path):
+    for local in ("1.0+cpu", "1.0+mine", "1.0+xpu", "0.9"):
+        name = f"torch-{local}-cp311-cp311-linux_x86_64.whl"
+        (tmp_path / name).touch()
+    assert lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine") == {"torch": "1.0+mine"}
+
+
+@pytest.mark.parametrize(
+    "there, taken",
+    [
+        (["1.0", "1.0+cpu"], "1.0"),
+        (["1.0+cpu", "2.0+mine"], "1.0+cpu"),
+        (["2.0.dev20261101+cu130"], "2.0.dev20261101+cu130"),
+        (["2.0+cpu", "3.0+mine"], "3.0+mine"),
+    ],
+)
+def test_a_folder_of_wheels_with_several_or_another_version(tmp_path, there, taken):
+    for version in there:
+        (tmp_path / f"torch-{version}-cp311-cp311-linux_x86_64.whl").touch()
+    assert lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine") == {"torch": taken}
+
+
+def test_a_folder_of_wheels_that_leaves_a_choice(tmp_path):
+    for version in ("2.0", "3.0"):
+        (tmp_path / f"torch-{version}-cp311-cp311-linux_x86_64.whl").touch()
+    with pytest.raises(LockError, match=r"has torch 2.0 and 3.0, and none of them is 1.0"):
+        lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine")
+
+
+def test_a_lock_that_stands_in_for_another_version_fits():
+    wheels = {"torch": ("2.0.dev1+mine", {DIGEST})}
+    text = lock.render("mine", "#", {"x86_64": wheels, "aarch64": wheels}, {"torch": "1.0"})
+    split_locks.check_fit("mine", text, poetry_lock(torch="1.0"))
+    with pytest.raises(LockError, match=r"has torch 1.0 where poetry.lock has 1.1"):
+        split_locks.check_fit("mine", text, poetry_lock(torch="1.1"))
+
+
+def test_an_index_without_that_version_is_named(monkeypatch):
+    def none(*_):
+        raise LockError("No solution: Because there is no version of torch==9.9+cu126 and you ...")
+
+    monkeypatch.setattr(lock, "uv_compile", none)
+    with pytest.raises(LockError, match=r"whl/cu126 has no torch 9.9\+cu126 for Python 3.11"):
+        lock.torch_lock("cu126", poetry_lock(torch="9.9"), None, None)
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ('mine @ file:///p/packages/mine"]', 'mine"]'),
+        ('mine[gpu] @ file:///p/packages/mine"]', 'mine[gpu]"]'),
+        ('mine @ file:///elsewhere/mine"]', 'mine @ file:///elsewhere/mine"]'),
+    ],
+)
+def test_path_dependencies_become_relative(before, after):
+    text = f'[project]\n# why\ndependencies = ["numpy", "{before} # kept\n'
+    made = lock.with_relative_paths(text, Path("/p"))
+    assert made.startswith(f'[project]\n# why\ndependencies = ["numpy", "{after} # kept\n')
+    tables = tomllib.loads(made).get("tool", {"poetry": {"dependencies": {}}})
+    expected = {"mine": {"path": "packages/mine"}} if "/p/" in before else {}
+    assert tables["poetry"]["dependencies"] == expected
+
+
+def test_path_dependencies_of_extras_and_groups_become_relative():
+    text = (
+        '[project.optional-dependencies]\nmore = ["mine @ file:///p/packages/mine"]\n'
+        '[dependency-groups]\ntorch-extensions = ["ours @ file:///p/packages/ours"]\n'
+    )
+    made = tomllib.loads(lock.with_relative_paths(text, Path("/p")))
+    assert made["project"]["optional-dependencies"]["more"] == ["mine"]
+    poetry = made["tool"]["poetry"]
+    assert poetry["dependencies"] == {"mine": {"path": "packages/mine"}}
+    group = {"torch-extensions": {"dependencies": {"ours": {"path": "packages/ours"}}}}
+    assert poetry["group"] == group
+
+
+def test_a_folder_of_wheels_that_lacks_one(tmp_path):
+    with pytest.raises(LockError, match=r"has no wheel of torch 1.0, which poetry.lock wants"):
+        lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine")
+
+
+@pytest.mark.parametrize("text", ["no [toml", "wheel = 1", "[[wheel]]\nname = 'torch'"])
+def test_a_list_of_digests_that_is_none(tmp_path, text):
+    file = tmp_path / "digests.toml"
+    file.write_text(text)
+    with pytest.raises(LockError, match="digests.toml is no list of digests"):
+        lock.from_digests("cpu", poetry_lock(torch="1.0"), file)
+
+
+def test_a_project_without_torch():
+    with pytest.raises(LockError, match="run `poetry add torch==VERSION`"):
+        lock.roots(poetry_lock(numpy="1.0"))
+
+
+def test_an_index_out_of_reach_is_one_message_with_the_remedies(monkeypatch):
+    def no_answer(*_):
+        raise LockError("error: dns error")
+
+    monkeypatch.setattr(lock, "uv_compile", no_answer)
+    with pytest.raises(
+        LockError, match=r"torch.cu126.txt was not made(.|\n)*dns(.|\n)*--wheels FOLDER"
+    ):
+        lock.torch_lock("cu126", poetry_lock(torch="1.0"), None, None)
+
+
+def test_a_lock_is_replaced_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lock, "TOP", tmp_path)
+    file = tmp_path / "a.txt"
+    lock.replace(file, "new\n")
+    lock.replace(file, "new\n")
+    assert file.read_text() == "new\n"
+    assert list(tmp_path.iterdir()) == [file]
+    assert capsys.readouterr().out == "a.txt written\na.txt is up to date\n"

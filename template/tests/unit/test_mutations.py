@@ -1,0 +1,63 @@
+"""The table of mutations is complete: it names every test of the contract."""
+
+import ast
+
+from template.tests import mutations
+from template.tests.common import CONTRACT
+from template.tests.edits import Mutation, together
+
+TABLE = [mutation for found in mutations.STAGES.values() for mutation in found]
+# torchvision's operators need the real torchvision, and mutations are of images that every machine
+# can build: the stubs, and the CPU image, which is without torchvision where PyTorch's index is
+# out of reach.
+UNNAMED = {"torch/test_torch_computes.py::test_torchvisions_compiled_operators"}
+
+
+def test_every_test_of_the_contract_is_named():
+    tests = {
+        f"{file.relative_to(place)}::{node.name}"
+        for place in CONTRACT
+        for file in place.glob("*/test_*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+    named = {mutation.noticed.partition("[")[0] for mutation in TABLE}
+    optional = {mutation.noticed for mutation in mutations.TORCHVISION}
+    assert tests - named - UNNAMED <= optional
+    assert named <= tests
+
+
+def test_everything_forbidden_in_runtime_is_named():
+    text = (CONTRACT[0] / "runtime/test_runtime_is_slim.py").read_text()
+    (forbidden,) = (node.value for node in ast.parse(text).body if isinstance(node, ast.Assign))
+    said = " ".join(mutation.says for mutation in TABLE)
+    assert [what for what in ast.literal_eval(forbidden) if f"{what}: [" not in said] == []
+
+
+def test_mutations_share_an_image_unless_one_would_hide_another():
+    """By test, by what torch they need, and by what keeps them apart."""
+
+    def mutation(broken, noticed, **more):
+        return Mutation(broken, noticed, "", **more)
+
+    table = [
+        mutation("a", "test_one"),
+        mutation("b", "test_two"),
+        mutation("c", "test_one"),
+        mutation("d", "test_one", real=True),
+        mutation("e", "test_lists"),
+        mutation("f", "test_lists"),
+        mutation("g", "test_three", apart="it stops"),
+        mutation("h", "test_four", apart="it stops"),
+        mutation("i", "test_four", apart="it is slow"),
+    ]
+    images = together(table, {"test_lists"})
+    assert ["".join(m.broken for m in image) for image in images] == ["abef", "c", "d", "gh", "i"]
+
+
+def test_every_mutation_is_in_one_image():
+    for found in mutations.STAGES.values():
+        images = together(found, mutations.SEVERAL)
+        assert sorted(m.broken for image in images for m in image) == sorted(
+            m.broken for m in found
+        )

@@ -1,0 +1,44 @@
+"""What `./crate reproduce` says of two layers that are not the same."""
+
+import io
+import tarfile
+
+import pytest
+
+from template import reproduce
+
+
+def layer(**changes):
+    """Return what is in a layer of one file, as reproduce reads it."""
+    content = changes.pop("content", b"words")
+    entry = tarfile.TarInfo("app/file")
+    entry.size = len(content)
+    for name, value in changes.items():
+        setattr(entry, name, value)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(entry, io.BytesIO(content))
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as tar:
+        return reproduce.read(tar)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"mtime": 5}, "time 0 and 5"),
+        ({"mode": 0o600}, "mode 0o644 and 0o600"),
+        ({"uid": 7}, "owner 0 and 7"),
+        ({"content": b"wards"}, "content"),
+        ({"content": b"more words"}, "size 5 and 10, content"),
+        ({"type": tarfile.SYMTYPE, "linkname": "x", "content": b""}, "type 0 and 2, link  and x"),
+        ({"name": "app/.wh.file"}, "only in the"),
+    ],
+)
+def test_what_differs_is_named(changes, says):
+    lines = reproduce.compare({3: layer()}, {3: layer(**changes)})
+    assert lines and all(line.startswith("layer 4, /app/") and says in line for line in lines)
+
+
+def test_what_is_the_same_is_not():
+    assert reproduce.compare({0: layer()}, {0: layer()}) == []

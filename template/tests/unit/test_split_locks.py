@@ -1,0 +1,325 @@
+"""The torch family is found by need and by name, and locks that do not fit are refused."""
+
+import tomllib
+
+import pytest
+
+from torchcrate.host import TOP
+from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks.split_locks import LockError
+
+LOCKS = sorted((TOP / "locks").glob("torch.*.txt"))
+
+
+def poetry_lock(**needs):
+    """Return a parsed poetry.lock: each package with the names that it needs."""
+    return {
+        "package": [
+            {
+                "name": name.replace("_", "-"),
+                "version": "1.0",
+                "groups": ["main"],
+                "dependencies": dict.fromkeys(needed, "*"),
+            }
+            for name, needed in needs.items()
+        ]
+    }
+
+
+def test_family_is_what_a_torch_build_brings():
+    lock = poetry_lock(
+        torch=["nvidia-cublas", "triton", "jinja2", "cuda-toolkit"],
+        torchvision=["torch", "numpy"],
+        cuda_toolkit=["nvidia-nvtx"],
+        nvidia_cublas=["nvidia-nvrtc"],
+        nvidia_nvrtc=[],
+        nvidia_nvtx=[],
+        triton=[],
+        jinja2=["markupsafe"],
+        markupsafe=[],
+        numpy=[],
+    )
+    assert split_locks.family(lock) == {
+        *("torch", "torchvision", "triton", "cuda-toolkit"),
+        *("nvidia-cublas", "nvidia-nvrtc", "nvidia-nvtx"),
+    }
+
+
+def test_what_torch_needs_has_a_step_of_its_own():
+    lock = poetry_lock(
+        torch=["sympy", "triton"],
+        torchvision=["torch", "numpy"],
+        triton=[],
+        sympy=["mpmath"],
+        mpmath=[],
+        numpy=[],
+        pandas=["numpy", "pytz"],
+        pytz=[],
+    )
+    names, text = split_locks.torch_needs(lock)
+    assert names == {"sympy", "mpmath", "numpy"}
+    assert text == "sympy==1.0\nmpmath==1.0\nnumpy==1.0\n"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"source": {"type": "git", "url": "https://example.com/sympy"}},
+        {"source": {"type": "directory", "url": "packages/sympy"}},
+        {"optional": True},
+        {"groups": ["dev"]},
+        {"markers": 'extra == "symbols"'},
+    ],
+)
+def test_what_torch_needs_from_elsewhere_is_left_to_poetry(more):
+    lock = poetry_lock(torch=["sympy", "jinja2"], sympy=[], jinja2=[])
+    lock["package"][1] |= more
+    assert split_locks.torch_needs(lock) == ({"jinja2"}, "jinja2==1.0\n")
+
+
+def test_a_package_that_only_sounds_like_it_stays():
+    lock = poetry_lock(torch=["triton"], triton=[], gpustat=["nvidia-ml-py"], nvidia_ml_py=[])
+    assert split_locks.family(lock) == {"torch", "triton"}
+
+
+def test_a_package_that_others_need_too_stays_and_so_does_what_it_needs():
+    lock = poetry_lock(
+        torch=["nvidia-cublas"],
+        nvidia_cublas=["nvidia-nvrtc"],
+        nvidia_nvrtc=[],
+        cupy=["nvidia-cublas"],
+    )
+    assert split_locks.family(lock) == {"torch"}
+
+
+def test_torch_is_family_though_others_need_it():
+    lock = poetry_lock(torch=[], lightning=["torch", "Torchvision"], torchvision=["torch"])
+    assert split_locks.family(lock) == {"torch", "torchvision"}
+
+
+def test_names_are_compared_as_an_index_does():
+    lock = poetry_lock(torch=["Nvidia_CUBLAS", "sympy"], nvidia_cublas=[], sympy=[])
+    assert split_locks.family(lock) == {"torch", "nvidia-cublas"}
+
+
+def test_without_removes_only_those(tmp_path):
+    text = (TOP / "poetry.lock").read_text()
+    before = split_locks.versions(tomllib.loads(text))
+    family = split_locks.family(tomllib.loads(text))
+    after = tomllib.loads(split_locks.without(text, family))
+    assert split_locks.versions(after) == {n: v for n, v in before.items() if n not in family}
+    assert after["metadata"] == tomllib.loads(text)["metadata"]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_the_repositorys_locks_fit_together(lock):
+    build = lock.name.removeprefix("torch.").removesuffix(".txt")
+    parsed = tomllib.loads((TOP / "poetry.lock").read_text())
+    split_locks.check_fit(build, lock.read_text(), parsed)
+
+
+def test_another_version_does_not_fit():
+    lock = poetry_lock(torch=[])
+    with pytest.raises(
+        LockError, match="has torch 2.0 where poetry.lock has 1.0: run `./crate lock"
+    ):
+        split_locks.check_fit("cpu", "torch==2.0+cpu \\\n", lock)
+
+
+def test_the_local_part_is_the_builds_own():
+    split_locks.check_fit("cpu", "torch==1.0+cpu \\\n", poetry_lock(torch=[]))
+
+
+def test_a_package_too_many_does_not_fit():
+    with pytest.raises(LockError, match="torchvision 1.0 where poetry.lock has none"):
+        split_locks.check_fit("cpu", "torch==1.0\ntorchvision==1.0", poetry_lock(torch=[]))
+
+
+def test_a_package_in_both_trees_does_not_fit():
+    with pytest.raises(LockError, match="numpy, which Poetry installs too"):
+        split_locks.check_fit(
+            "cpu", "torch==1.0\nnumpy==1.0", poetry_lock(torch=["numpy"], numpy=[])
+        )
+
+
+def test_only_what_installs_something_is_kept_of_pyproject():
+    kept = split_locks.for_poetry(
+        {
+            "project": {
+                "name": "x",
+                "version": "3",
+                "dependencies": ["torch"],
+                "readme": "README.md",
+            },
+            "dependency-groups": {"dev": ["pytest"]},
+            "tool": {"poetry": {"source": [{"name": "s"}], "packages": []}, "ruff": {}},
+        }
+    )
+    assert kept == {
+        "project": {"name": "project", "version": "0", "dependencies": ["torch"]},
+        "dependency-groups": {"dev": ["pytest"]},
+        "tool": {"poetry": {"package-mode": False, "source": [{"name": "s"}]}},
+    }
+
+
+def test_a_lock_with_a_merge_conflict(tmp_path):
+    file = tmp_path / "poetry.lock"
+    file.write_text("<<<<<<< HEAD\n")
+    with pytest.raises(LockError, match="poetry.lock cannot be read .*: mend it"):
+        split_locks.read(file)
+
+
+@pytest.mark.parametrize(
+    "lock, index, torch_index, expected",
+    [
+        ("--index-url https://a/cpu\ntorch==1", "", "", "--index-url https://a/cpu\ntorch==1"),
+        (
+            "--index-url https://a/cpu\ntorch==1",
+            "https://m",
+            "",
+            "--index-url https://a/cpu\ntorch==1",
+        ),
+        (
+            "--index-url https://a/cpu\ntorch==1",
+            "",
+            "https://m/",
+            "--index-url https://m/cpu\ntorch==1",
+        ),
+        ("# default\ntorch==1", "https://m", "", "--index-url https://m\n# default\ntorch==1"),
+        ("# default\ntorch==1", "", "https://m", "# default\ntorch==1"),
+    ],
+)
+def test_a_mirror_takes_the_place_of_its_own_index_only(lock, index, torch_index, expected):
+    assert split_locks.with_index(lock, index, torch_index, "cpu") == expected
+
+
+GROUPS = {
+    "project": {"optional-dependencies": {"speech": ["soundfile"]}},
+    "dependency-groups": {
+        "dev": ["pytest>=9", {"include-group": "lint"}],
+        "lint": ["Ruff"],
+        split_locks.EXTENSIONS: ["Torch_Scatter (==2.1)", {"include-group": "dev"}],
+    },
+    "tool": {"poetry": {"group": {"docs": {"dependencies": {"Sphinx": "*"}}}}},
+}
+
+
+def test_groups_are_found_in_both_places_and_follow_includes():
+    assert split_locks.groups(GROUPS) == {
+        "dev": {"pytest", "ruff"},
+        "lint": {"ruff"},
+        "docs": {"sphinx"},
+        split_locks.EXTENSIONS: {"torch-scatter", "pytest", "ruff"},
+    }
+
+
+def test_groups_that_include_each_other_end():
+    loop = {"dependency-groups": {"a": [{"include-group": "b"}], "b": [{"include-group": "a"}]}}
+    assert split_locks.groups(loop) == {"a": set(), "b": set()}
+
+
+def test_options_for_poetry():
+    found = split_locks.options(GROUPS, "main, docs", "dev", "Speech")
+    assert found == {
+        "install.options": f"--only=main,docs,{split_locks.EXTENSIONS} --extras=speech",
+        "install-dev.options": f"--only=main,docs,{split_locks.EXTENSIONS},dev --extras=speech",
+    }
+    assert split_locks.options({}, "main", "dev", "") == {
+        "install.options": "--only=main",
+        "install-dev.options": "--only=main",
+    }
+
+
+@pytest.mark.parametrize(
+    "chosen, says",
+    [
+        (("main,serve", "dev", ""), "DEPENDENCY_GROUPS names serve, which pyproject.toml does not"),
+        (("main", "dev,tests", ""), "DEV_GROUPS names tests, which pyproject.toml does not have"),
+        (("main", "dev", "vision"), r"EXTRAS names vision, .*\(there are: speech\)"),
+    ],
+)
+def test_names_that_pyproject_lacks(chosen, says):
+    with pytest.raises(LockError, match=says):
+        split_locks.options(GROUPS, *chosen)
+
+
+@pytest.mark.parametrize(
+    "source, says",
+    [
+        (
+            {"url": "../mine"},
+            "mine is a path dependency at ../mine, and only what lies in packages",
+        ),
+        ({"url": "packages/a/../../mine"}, "at packages/a/../../mine, and only"),
+        ({"url": "packages/mine", "develop": True}, "mine is an editable path dependency"),
+    ],
+)
+def test_path_dependencies_that_an_image_cannot_have(source, says):
+    package = {"name": "mine", "develop": source.pop("develop", False)}
+    package["source"] = {"type": "directory", **source}
+    with pytest.raises(LockError, match=says):
+        split_locks.check_paths({"package": [package]})
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:word@example.com/a.git", "http://token@example.com:8080/simple"]
+)
+def test_an_address_with_a_password(address):
+    with pytest.raises(LockError, match="An address at example.com(:8080)? in pyproject.toml or"):
+        split_locks.check_addresses("", f'needs = ["a @ git+{address}"]')
+    split_locks.check_addresses("ssh://git@example.com/a.git", "https://example.com/feed@Release/")
+
+
+@pytest.mark.parametrize(
+    "source, line",
+    [
+        ({}, "compiled==1.0 --hash=sha256:0"),
+        (
+            {"type": "legacy", "url": "https://example.com/simple"},
+            "--extra-index-url https://example.com/simple\ncompiled==1.0 --hash=sha256:0",
+        ),
+        (
+            {"type": "git", "url": "https://example.com/a.git", "resolved_reference": "abc"},
+            "compiled @ git+https://example.com/a.git@abc",
+        ),
+        ({"type": "directory", "url": "packages/a"}, "compiled @ file:///mnt/packages/a"),
+        (
+            {"type": "url", "url": "https://example.com/a.tar.gz"},
+            "compiled @ https://example.com/a.tar.gz --hash=sha256:0",
+        ),
+    ],
+)
+def test_extensions_are_built_from_where_the_lock_says(source, line):
+    pyproject = {"dependency-groups": {split_locks.EXTENSIONS: ["compiled"]}}
+    package = {"name": "Compiled", "version": "1.0", "files": [{"hash": "sha256:0"}]}
+    found = split_locks.extensions(pyproject, {"package": [{**package, "source": source}]})
+    assert found == ({"compiled"}, "", f"--no-binary compiled\n{line}\n")
+
+
+def test_extensions_take_torchs_needs_and_their_own_group_and_nothing_else():
+    lock = poetry_lock(
+        torch=["sympy", "triton"],
+        sympy=["mpmath"],
+        triton=[],
+        mpmath=[],
+        compiled=["torch", "einops"],
+        einops=[],
+        ninja=[],
+        lightning=["torch", "aiohttp"],
+        aiohttp=[],
+    )
+    lock["package"][1]["markers"] = {"main": "os_name == 'posix'"}
+    pyproject = {
+        "dependency-groups": {
+            split_locks.EXTENSIONS: ["compiled"],
+            split_locks.EXTENSIONS_BUILD: ["ninja"],
+        }
+    }
+    compiled, takes, made = split_locks.extensions(pyproject, lock)
+    assert compiled == {"compiled"}
+    assert takes.splitlines() == [
+        "sympy==1.0 ; (os_name == 'posix')",
+        *("mpmath==1.0", "einops==1.0", "ninja==1.0"),
+    ]
+    assert made == "--no-binary compiled\ncompiled==1.0\n"
+    assert split_locks.extensions({}, lock) == (set(), "", "")

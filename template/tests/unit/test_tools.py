@@ -1,0 +1,92 @@
+"""An environment that works is there until another one is whole; what is none is never replaced."""
+
+import subprocess
+import sys
+
+import pytest
+
+from template import tiers
+from torchcrate import tools as environments
+
+
+@pytest.fixture(autouse=True)
+def tools(tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, "TOOLS", tmp_path / ".tools")
+    return tmp_path / ".tools"
+
+
+def make(folder):
+    """Make an environment with a program of its own, as pip would write it."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    program = folder / "bin" / "which-python"
+    program.write_text(f"#!{folder}/bin/python\nimport sys\nprint(sys.executable, sys.prefix)\n")
+    program.chmod(0o755)
+
+
+def test_it_takes_the_place_of_the_one_before_and_works_there(tmp_path, tools):
+    target = tmp_path / ".venv"
+    make(target)
+    (target / "old").touch()
+    with environments.beside(target) as new:
+        make(new)
+        assert (target / "old").exists()
+    assert not (target / "old").exists()
+    said = subprocess.run([target / "bin/which-python"], capture_output=True, text=True).stdout
+    assert said == f"{target}/bin/python {target}\n"
+    assert str(tools) not in (target / "bin/activate").read_text()
+    assert list(tools.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, OSError])
+def test_one_that_is_not_made_leaves_the_one_before(tmp_path, tools, error):
+    target = tmp_path / ".venv"
+    make(target)
+    with pytest.raises(error), environments.beside(target) as new:
+        make(new)
+        raise error
+    assert subprocess.run([target / "bin/which-python"], stdout=subprocess.DEVNULL).returncode == 0
+    assert list(tools.iterdir()) == []
+
+
+def test_what_is_no_environment_is_not_replaced(tmp_path):
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    what = pytest.raises(SystemExit, match=r"\.venv is no virtual environment: move it away")
+    with what, environments.beside(tmp_path / ".venv"):
+        pytest.fail("it went on")
+    assert (tmp_path / ".venv" / "bin").is_dir()
+
+
+def test_one_that_is_a_link_is_replaced_and_what_it_names_is_not(tmp_path):
+    make(tmp_path / "elsewhere")
+    (tmp_path / ".venv").symlink_to("elsewhere")
+    with environments.beside(tmp_path / ".venv") as new:
+        make(new)
+    assert not (tmp_path / ".venv").is_symlink()
+    assert (tmp_path / "elsewhere" / "pyvenv.cfg").is_file()
+
+
+def test_a_file_in_uvs_cache_stays_as_it_is(tmp_path):
+    """uv hard-links what it installs to its cache."""
+    with environments.beside(tmp_path / ".venv") as new:
+        make(new)
+        (tmp_path / "cached").hardlink_to(new / "bin" / "which-python")
+        before = (tmp_path / "cached").read_bytes()
+    assert (tmp_path / "cached").read_bytes() == before
+
+
+def test_venv_looks_at_what_it_is_given_first(tmp_path):
+    """Of a project whose .venv works, that is still there, whatever is wrong."""
+    folder = tmp_path / "project"
+    tiers.copy(folder)
+    poetry = environments.TOP / ".tools/poetry/bin/python"
+    make(folder / ".venv")
+    for wrong in (
+        ("--build=cpu", "--wheels=/nope"),
+        ("--build=nope",),
+        ("--build=cpu", "--index-url=https://me:secret@127.0.0.1:9"),
+    ):
+        command = [poetry, "crate", "venv", *wrong]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode, done.stdout
+        assert "ERROR: " in done.stderr, done.stderr
+        assert subprocess.run([folder / ".venv/bin/which-python"]).returncode == 0

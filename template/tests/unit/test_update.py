@@ -1,0 +1,408 @@
+"""`./crate update` merges a newer template, and loses nothing that was changed in the project."""
+
+import os
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from template.tests.projects import (
+    ANSWERS,
+    GITCONFIG,
+    PACKAGE,
+    commit,
+    copy_template,
+    crate,
+    git,
+    share_tools,
+    snapshot,
+    start,
+)
+from torchcrate.host import TOP
+
+pytestmark = pytest.mark.template
+
+(OLD_PACKAGE,) = (path.parent.name for path in (TOP / "src").glob("*/__init__.py"))
+SAMPLE = ("tests/test_*.py", "tests/image/*/test_the_sample_*.py")  # as `./crate init` says
+
+
+@pytest.fixture(scope="module", autouse=True)
+def git_settings(tmp_path_factory):
+    """Have git and its children read these settings alone."""
+    file = tmp_path_factory.mktemp("git") / "config"
+    file.write_text(GITCONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", str(file))
+        patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pristine(git_settings, tmp_path_factory):
+    """Return the template with one commit, and a project that was made from it and committed."""
+    folder = tmp_path_factory.mktemp("pristine")
+    copy_template(folder / "template")
+    done = crate(folder / "template", "init", into=str(folder / "project"), **ANSWERS)
+    assert done.returncode == 0, done.stderr
+    share_tools(folder / "project")
+    commit(folder / "project", "Start")
+    return folder
+
+
+@pytest.fixture
+def folders(pristine, tmp_path, monkeypatch):
+    """Return a clone of the template and one of the project; what is temporary is in a third."""
+    for name in ("template", "project"):
+        shutil.copytree(pristine / name, tmp_path / name, symlinks=True)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    return tmp_path / "template", tmp_path / "project"
+
+
+def edit(folder, name, old, new):
+    """Replace a text that is in a file once."""
+    text = (folder / name).read_text()
+    assert text.count(old) == 1, f"{name}: {text.count(old)} times {old}"
+    (folder / name).write_text(text.replace(old, new))
+
+
+def append(folder, name, text):
+    with (folder / name).open("a") as file:
+        file.write(text)
+
+
+def update(template, project, *flags, code=0, **options):
+    """Commit what is new on both sides, update, and return what was said."""
+    for folder in (template, project):
+        if isinstance(folder, Path) and git(folder, "status", "--porcelain"):
+            commit(folder)
+    done = crate(project, "update", *flags, template=str(template), **options)
+    assert (done.returncode, done.stderr) == (code, ""), done.stdout + done.stderr
+    assert list((project.parent / "temporary").iterdir()) == []
+    return done.stdout
+
+
+def refused(project, *flags, **options):
+    """Return the sentence with which an update was refused, with nothing changed."""
+    before = snapshot(project)
+    done = crate(project, "update", *flags, **options)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"ERROR: .+[.)]", line)
+    assert snapshot(project) == before
+    assert list((project.parent / "temporary").iterdir()) == []
+    return line
+
+
+def machinery(folder, tree):
+    """Return the id of the folder torchcrate/ in a tree."""
+    return git(folder, "rev-parse", f"{tree}:torchcrate")
+
+
+def test_both_sides_stay(folders):
+    template, project = folders
+    edit(template, "Dockerfile", "# ---- base:", "# Newer.\n# ---- base:")
+    (template / "newer.md").write_text(f"Of {OLD_PACKAGE}:\n\n    python -m {OLD_PACKAGE}\n")
+    (template / "docs/working-inside.md").unlink()
+    edit(project, "Dockerfile", 'ENTRYPOINT []\nCMD ["bash"]', '# Mine.\nCMD ["bash"]')
+    append(project, "README.md", "\nMine.\n")
+    edit(project, ".template.toml", "# What this", "# Mine: what this")  # beside the tree's line
+    (project / "mine.md").write_text("Mine.\n")
+    commit(project)
+    history = git(project, "rev-list", "--all")
+    said = update(template, project)
+    assert "Both sides" not in said
+    assert "# Newer.\n# ---- base:" in (project / "Dockerfile").read_text()
+    assert "# Mine.\nCMD" in (project / "Dockerfile").read_text()
+    newer = f"Of {OLD_PACKAGE}:\n\n    python -m {PACKAGE}\n"
+    assert (project / "newer.md").read_text() == newer
+    assert not (project / "docs/working-inside.md").exists()
+    assert (project / "README.md").read_text().endswith("\nMine.\n")
+    assert (project / "mine.md").read_text() == "Mine.\n"
+    # The record is of the newer template, with the same answers.
+    recorded = tomllib.loads((project / ".template.toml").read_text())
+    assert recorded["tree"] == git(template, "rev-parse", "HEAD^{tree}")
+    assert recorded["answers"]["package"] == PACKAGE
+    # All is staged and nothing committed; nothing of the template is left in git.
+    assert git(project, "diff", "--name-only") == ""
+    assert git(project, "rev-list", "--all") == history
+    assert not (project / ".git/FETCH_HEAD").exists()
+    assert not (project / ".git/CHERRY_PICK_HEAD").exists()
+    assert git(project, "worktree", "list").count("\n") == 0
+    commit(project)
+    assert "Nothing to do" in update(template, project)
+    assert git(project, "status", "--porcelain") == ""
+
+
+# What a project edits by right, and what the template may change in the same file.
+EDITS = {
+    "Dockerfile": ('ENTRYPOINT []\nCMD ["bash"]', "# ---- base:"),
+    "pyproject.toml": ("# Yours, in", "[build-system]"),
+    "apt/runtime.txt": ("# What apt installs", None),
+    "tests/test_data.py": ("import pytest", None),
+    "tests/image/runtime/test_it_needs_no_rights.py": (None, None),
+    ".github/workflows/ci.yml": ("name: ci", "permissions: {}"),
+    "docker-bake.hcl": ('variable "VERSION"', 'group "default"'),
+    ".gitignore": ("/results/", "/.tools/"),
+}
+
+
+def test_a_projects_edits_stay(folders):
+    template, project = folders
+    for name, (mine, theirs) in EDITS.items():
+        for folder, who, text in ((project, "Mine", mine), (template, "Theirs", theirs)):
+            if text:
+                edit(folder, name, text, f"# {who}.\n{text}")
+    name = "tests/image/runtime/test_it_needs_no_rights.py"
+    append(project, name, "# Mine.\n")
+    append(project, "apt/runtime.txt", "libgl1\n")
+    (project / "tests/test_mine.py").write_text("# Mine.\n")
+    (project / ".github/workflows/mine.yml").write_text("# Mine.\n")
+    said = update(template, project)
+    assert "Both sides" not in said
+    for name, (_, theirs) in EDITS.items():
+        text = (project / name).read_text()
+        assert "# Mine.\n" in text and ("# Theirs.\n" in text) == bool(theirs), name
+    assert (project / "apt/runtime.txt").read_text().endswith("libgl1\n")
+    assert (project / "tests/test_mine.py").is_file()
+    assert (project / ".github/workflows/mine.yml").is_file()
+
+
+def test_the_machinery_is_replaced_whole(folders):
+    template, project = folders
+    append(template, "torchcrate/host.py", f"\n\n# See src/{OLD_PACKAGE}.\n")
+    (template / "torchcrate/newer").mkdir()
+    (template / "torchcrate/newer/it.py").write_text('"""Newer."""\n')
+    (template / "torchcrate/stages/torch/prune.txt").unlink()
+    (template / "torchcrate/doctor.py").rename(template / "torchcrate/physician.py")
+    (template / "torchcrate/stages/uv/install-uv.sh").chmod(0o644)
+    said = update(template, project)
+    assert "Both sides" not in said and "Deleted here" not in said
+    assert machinery(project, git(project, "write-tree")) == machinery(template, "HEAD")
+    assert git(project, "diff", "--name-only") == ""
+    assert git(project, "ls-files", "--others", "--exclude-standard") == ""
+
+
+def edit_the_machinery(project):
+    """Edit torchcrate/ in each way that there is, and return what of it is edited."""
+    append(project, "torchcrate/host.py", "\n# Mine.\n")
+    (project / "torchcrate/mine.py").write_text('"""Mine."""\n')
+    git(project, "rm", "-r", "--quiet", "torchcrate/stages/extensions")
+    (project / "torchcrate/stages/uv/install-uv.sh").chmod(0o644)
+    commit(project)
+    return [
+        "torchcrate/host.py",
+        "torchcrate/mine.py",
+        "torchcrate/stages/extensions/build-extensions.sh",
+        "torchcrate/stages/uv/install-uv.sh",
+    ]
+
+
+def test_an_edited_machinery_is_refused(folders):
+    template, project = folders
+    append(template, "Dockerfile", "# Newer.\n")
+    commit(template)
+    edited = edit_the_machinery(project)
+    said = refused(project, template=str(template))
+    assert f"yours was edited: take what you need of {', '.join(edited)} elsewhere" in said
+    assert "--replace" in said
+
+
+def test_an_edited_machinery_is_replaced_if_told(folders):
+    """Also where both sides changed the same lines, and where it has what was deleted here."""
+    template, project = folders
+    edit_the_machinery(project)
+    append(template, "torchcrate/host.py", "\n# Theirs.\n")
+    (template / "torchcrate/mine.py").write_text('"""Theirs."""\n')
+    (template / "torchcrate/stages/extensions/newer.sh").write_text("# Theirs.\n")
+    append(template, "Dockerfile", "# Newer.\n")
+    said = update(template, project, "--replace")
+    assert "Both sides" not in said and "Deleted here" not in said
+    assert machinery(project, git(project, "write-tree")) == machinery(template, "HEAD")
+    assert git(project, "diff", "--name-only") == ""
+    assert "# Newer." in (project / "Dockerfile").read_text()
+    commit(project)
+    append(template, "torchcrate/host.py", "# Again.\n")
+    update(template, project)  # edited no more
+    assert machinery(project, git(project, "write-tree")) == machinery(template, "HEAD")
+
+
+def test_only_the_same_lines_conflict(folders):
+    template, project = folders
+    for folder, who in ((template, "Theirs"), (project, "Mine")):
+        edit(folder, "docker-bake.hcl", 'WHEELS" { default = ""', f'WHEELS" {{ default = "{who}"')
+    edit(template, "docker-bake.hcl", 'group "default"', '# Newer.\ngroup "default"')
+    append(template, "locks/uv.in", "# newer\n")
+    append(template, "torchcrate/host.py", "# newer\n")
+    append(project, "Dockerfile", "# Mine.\n")
+    said = update(template, project, code=1)
+    assert "Both sides changed the same lines of docker-bake.hcl:" in said
+    assert "git reset --hard" in said
+    assert git(project, "diff", "--name-only", "--diff-filter=U") == "docker-bake.hcl"
+    text = (project / "docker-bake.hcl").read_text()
+    mine, theirs = (f'variable "WHEELS" {{ default = "{who}" }}' for who in ("Mine", "Theirs"))
+    assert f"\n<<<<<<< HEAD\n{mine}\n=======\n{theirs}\n>>>>>>> " in text
+    assert text.count("<<<<<<<") == 1
+    assert '# Newer.\ngroup "default"' in text
+    assert (project / "locks/uv.in").read_text().endswith("# newer\n")
+    assert (project / "torchcrate/host.py").read_text().endswith("# newer\n")
+    git(project, "reset", "--quiet", "--hard")
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_a_deleted_sample_stays_deleted(folders):
+    """So do its new tests, also where the project has tests of its own in their place."""
+    template, project = folders
+    edit(template, f"src/{OLD_PACKAGE}/data.py", "CLASSES = 10", "CLASSES = 11")
+    edit(template, "tests/test_data.py", "import pytest", "import pytest  # newer")
+    (template / "tests/test_new.py").write_text(f"import {OLD_PACKAGE}  # noqa: F401\n")
+    git(project, "rm", "-r", "--quiet", *SAMPLE, f"src/{PACKAGE}/data.py")
+    (project / "tests/test_mine.py").write_text("# Mine.\n")
+    said = update(template, project)
+    for name in (f"src/{PACKAGE}/data.py", "tests/test_data.py", "tests/test_new.py"):
+        assert name in said
+        assert not (project / name).exists()
+    assert git(project, "status", "--porcelain") == "M  .template.toml"
+
+
+def test_a_sample_that_is_still_there_is_updated(folders):
+    template, project = folders
+    edit(template, f"src/{OLD_PACKAGE}/data.py", "CLASSES = 10", "CLASSES = 11")
+    (template / "tests/test_new.py").write_text(f"import {OLD_PACKAGE}  # noqa: F401\n")
+    update(template, project)
+    assert "CLASSES = 11" in (project / f"src/{PACKAGE}/data.py").read_text()
+    assert f"import {PACKAGE}" in (project / "tests/test_new.py").read_text()
+
+
+def test_what_the_template_deleted_and_the_project_changed_stays(folders):
+    template, project = folders
+    (template / "docs/ci.md").unlink()
+    append(project, "docs/ci.md", "\nMine.\n")
+    said = update(template, project)
+    assert "kept, though the template deleted it: docs/ci.md." in said
+    assert (project / "docs/ci.md").read_text().endswith("\nMine.\n")
+    assert git(project, "status", "--porcelain") == "M  .template.toml"
+
+
+def test_locks_that_both_changed_are_made_again(folders):
+    """They are the project's, without a mixture of two locks, and `./crate lock` is to follow."""
+    template, project = folders
+    for folder, who in ((template, "theirs"), (project, "mine")):
+        edit(folder, "poetry.lock", 'lock-version = "2.1"', f'lock-version = "2.1" # {who}')
+        edit(folder, "Dockerfile.cpu", "ARG TORCH_BUILD=cpu", f"ARG TORCH_BUILD={who}")
+    edit(template, "poetry.lock", "# This file is", "# Theirs, in other lines, this file is")
+    git(project, "rm", "--quiet", "locks/torch.cu130.txt")
+    append(template, "locks/torch.cu130.txt", "# newer\n")
+    mine = (project / "poetry.lock").read_bytes()
+    said = update(template, project)
+    assert "yours still: poetry.lock, Dockerfile.cpu." in said
+    assert "Next: `./crate lock`, `./crate check --write`, `./crate test`" in said
+    assert (project / "poetry.lock").read_bytes() == mine
+    assert "ARG TORCH_BUILD=mine" in (project / "Dockerfile.cpu").read_text()
+    assert not (project / "locks/torch.cu130.txt").exists()
+    assert git(project, "status", "--porcelain") == "M  .template.toml"
+
+
+def test_a_lock_that_only_the_template_changed_is_taken(folders):
+    template, project = folders
+    edit(template, "poetry.lock", 'lock-version = "2.1"', 'lock-version = "2.1" # theirs')
+    append(project, "README.md", "\nMine.\n")
+    assert "./crate lock" not in update(template, project)
+    assert "# theirs" in (project / "poetry.lock").read_text()
+
+
+def test_dependencies_of_both_sides_want_a_lock(folders):
+    template, project = folders
+    edit(template, "pyproject.toml", '    "tqdm ', '    "six (==1.17)",\n    "tqdm ')
+    edit(project, "pyproject.toml", "# Yours, in", "# Mine, in")
+    assert "Next: `./crate lock`, `./crate test`" in update(template, project)
+    text = (project / "pyproject.toml").read_text()
+    assert '"six (==1.17)"' in text and "# Mine, in" in text
+
+
+def test_a_use_this_template_copy(folders):
+    """Another commit with the template's tree, made a project in place."""
+    template, project = folders
+    shutil.rmtree(project)
+    shutil.copytree(template, project, symlinks=True)
+    shutil.rmtree(project / ".git")
+    (project / ".tools").unlink()
+    start(project)
+    commit(project, "Initial commit")
+    assert crate(project, "init", name="mine").returncode == 0
+    edit(template, "Dockerfile", "# ---- base:", "# Newer.\n# ---- base:")
+    update(template, project)
+    assert "# Newer." in (project / "Dockerfile").read_text()
+    assert 'CMD ["python", "-m", "mine"]' in (project / "Dockerfile").read_text()
+
+
+def test_from_a_url_at_a_tag(folders):
+    template, project = folders
+    for number in ("1", "2"):
+        append(template, "Dockerfile", f"# Newer {number}.\n")
+        commit(template)
+        git(template, "tag", f"v{number}")
+    update(f"file://{template}", project, ref="v1")
+    assert "# Newer 1.\n" in (project / "Dockerfile").read_text()
+    assert "# Newer 2.\n" not in (project / "Dockerfile").read_text()
+
+
+def test_refused(folders):
+    template, project = folders
+    append(template, "Dockerfile", "# Newer.\n")
+    commit(template)
+    before = snapshot(project)
+    done = crate(project, "update")
+    assert done.returncode == 2 and "required: --template" in done.stderr
+    assert snapshot(project) == before
+    assert "git cannot fetch 'no/such'" in refused(project, template="no/such")
+    assert "'--upload-pack=x' blocked" in refused(project, template="--upload-pack=x")
+    there = {"template": str(template)}
+    assert "no branch, tag or commit 'no-such'" in refused(project, ref="no-such", **there)
+    assert "no branch, tag or commit '--all'" in refused(project, ref="--all", **there)
+    other = project.parent / "other"
+    other.mkdir()
+    start(other)
+    (other / "file").touch()
+    commit(other)
+    assert "has no commit with the tree" in refused(project, template=str(other))
+    (project / "new").touch()
+    assert "has changes that are not committed" in refused(project, **there)
+    (project / "new").unlink()
+    (project / ".template.toml").write_text("no [toml")
+    assert "names no tree" in refused(project, **there)
+    (project / ".template.toml").unlink()
+    assert "has no .template.toml" in refused(project, **there)
+
+
+@pytest.mark.parametrize(
+    "name, text, says",
+    [
+        ("crate", None, "has no ./crate."),
+        ("template/init.py", None, "says: ModuleNotFoundError: No module named 'template.init'."),
+        ("template/init.py", "raise SystemExit('ERROR: It is broken.')\n", "says: It is broken."),
+    ],
+    ids=["no command", "deleted", "broken"],
+)
+def test_a_template_that_cannot_be_rendered(folders, name, text, says):
+    template, project = folders
+    (template / name).unlink()
+    if text:
+        (template / name).write_text(text)
+    commit(template)
+    assert says in refused(project, template=str(template))
+
+
+def test_an_ignored_file_in_the_way(folders):
+    """Git would overwrite it."""
+    template, project = folders
+    append(template, "Dockerfile", "# Newer.\n")
+    (template / "mine.txt").write_text("theirs\n")
+    commit(template)
+    append(project, ".gitignore", "/mine.txt\n")
+    commit(project)
+    (project / "mine.txt").write_text("mine\n")
+    assert "mine.txt, which git ignores here, is new" in refused(project, template=str(template))
+    assert (project / "mine.txt").read_text() == "mine\n"

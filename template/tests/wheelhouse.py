@@ -1,0 +1,104 @@
+"""Stub wheels: the torch family of a project's locks in a few kilobytes, to build in seconds.
+
+A stub has the name, the version and the dependencies that the locks say, a little of torch's
+interface, and digests of its own. What an image is made of and how it is put together can be
+tested on stubs; that torch computes cannot, and is tested on the real wheels.
+"""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from urllib.parse import quote
+
+from packaging.markers import Marker
+
+from torchcrate.stages.locks import split_locks
+from torchcrate.testing.wheels import ANY, PIN
+from torchcrate.testing.wheels import wheel as any_wheel
+
+# What markers are asked of.
+IMAGE = {
+    **{"python_version": "3.11", "python_full_version": "3.11.9", "extra": ""},
+    **{"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
+}
+MODULES = {
+    "torch": {
+        "torch/__init__.py": "from . import cuda, version\nfrom .version import __version__\n",
+        "torch/version.py": "__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n",
+        "torch/cuda/__init__.py": "def is_available():\n    return False\n",
+        # As in real ones; stages/torch/prune.txt lists such.
+        "torch/bin/test_api": "a test's program\n",
+        "torch/bin/torch_shm_manager": "a program\n",
+        "torch/lib/libtorch_static.a": "a static library\n",
+    },
+    "torchvision": {"torchvision/__init__.py": "__version__ = {version!r}\n"},
+}
+
+
+def wheel(folder: Path, name: str, version: str, build: str, requires: list[str]) -> Path:
+    """Write the stub wheel of a package, with a little of torch's interface if it is torch."""
+    return any_wheel(folder, name, version, build, requires, MODULES.get(name, ANY))
+
+
+def holds(how: str | dict | list) -> bool:
+    """Return whether a dependency, as poetry.lock has it, is one in the images."""
+    ways = how if isinstance(how, list) else [how]
+    markers = [way.get("markers", "") if isinstance(way, dict) else "" for way in ways]
+    return any(not marker or Marker(marker).evaluate(IMAGE) for marker in markers)
+
+
+def requirements(poetry_lock: dict, name: str, torch_lock: str) -> list[str]:
+    """Return what a stub asks for: the plain packages that poetry.lock says it needs, and its kin.
+
+    Torch asks for the whole rest of its family, so that a member that is missing is missed.
+    """
+    family = split_locks.family(poetry_lock)
+    here = [package for package in poetry_lock["package"] if package["name"] == name]
+    needs = {
+        need
+        for package in here
+        for need, how in package.get("dependencies", {}).items()
+        if holds(how)
+    }
+    found = sorted(need for need in needs if split_locks.normalize(need) not in family)
+    if name == "torch":
+        for kin in PIN.finditer(torch_lock):
+            if kin["name"] not in split_locks.ROOTS:
+                found.append(f"{kin['name']}=={kin['version']}{kin['marker'].rstrip()}")
+    elif name in split_locks.ROOTS:
+        found.append("torch")
+    return found
+
+
+def stub(project: Path, build: str, folder: Path) -> None:
+    """Write stub wheels for a build's lock to a folder, and their digests into the lock."""
+    lock = project / "locks" / f"torch.{build}.txt"
+    text = lock.read_text()
+    poetry_lock = tomllib.loads((project / "poetry.lock").read_text())
+    lines = [line for line in text.splitlines() if line.startswith(("#", "--"))]
+    for pin in PIN.finditer(text):
+        requires = requirements(poetry_lock, split_locks.normalize(pin["name"]), text)
+        file = wheel(folder, pin["name"], pin["version"], build, requires)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        lines.append(f"{pin.group().rstrip()} \\\n    --hash=sha256:{digest}")
+    lock.write_text("\n".join(lines) + "\n")
+
+
+def family(project: Path, build: str, folder: Path) -> None:
+    """Write stub wheels of torch and its sisters in poetry.lock, for a build without a lock."""
+    poetry_lock = split_locks.read(project / "poetry.lock")
+    for name in split_locks.ROOTS:
+        for version in split_locks.versions(poetry_lock).get(name, ()):
+            needs = requirements(poetry_lock, name, "")
+            wheel(folder, name, f"{version}+{build}", build, needs)
+
+
+def pages(folder: Path) -> None:
+    """Write the pages of a package index for a folder of wheels, like PyTorch's (PEP 503)."""
+    for file in folder.glob("*.whl"):
+        name = split_locks.normalize(file.name.partition("-")[0])
+        page = folder / name / "index.html"
+        page.parent.mkdir(exist_ok=True)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        link = f'<a href="../{quote(file.name)}#sha256={digest}">{file.name}</a>'
+        page.write_text(f"<!DOCTYPE html><html><body>{link}</body></html>\n")

@@ -1,0 +1,120 @@
+"""The image runs under any user and with as few rights as an orchestrator leaves it."""
+
+import json
+
+import pytest
+
+from torchcrate import build as build_script
+from torchcrate.testing.images import PLACES
+
+EVERYWHERE = pytest.mark.parametrize("place", PLACES)
+
+WHAT_ALL_NEED = """
+import pathlib, tempfile
+cache = pathlib.Path.home() / ".cache" / "any" / "library"
+cache.mkdir(parents=True)
+(cache / "file").write_text("whole")
+with tempfile.TemporaryFile() as file:
+    file.write(b"whole")
+import torch
+said = f"HOME is {pathlib.Path.home()}, torch {torch.__file__}"
+"""
+CACHES = """
+import importlib.util, os, pathlib, tempfile, torch
+compiled = os.environ.get("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir() + "/torchinductor")
+folders = [torch.hub.get_dir(), compiled, os.path.expanduser("~/.triton")]
+if importlib.util.find_spec("matplotlib"):
+    import matplotlib
+    folders += [matplotlib.get_cachedir(), matplotlib.get_configdir()]
+for folder in map(pathlib.Path, folders):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file").touch()
+said = " ".join(map(str, folders))
+"""
+# Both in one Python, since to import torch takes seconds. What torch says without numpy is no news.
+BOTH = f"""
+import json, traceback, warnings
+warnings.filterwarnings("ignore", "Failed to initialize NumPy")
+found = {{}}
+for name, code in (("needs", {WHAT_ALL_NEED!r}), ("caches", {CACHES!r})):
+    names = {{}}
+    try:
+        exec(code, names)
+        found[name] = [True, names["said"]]
+    except Exception:
+        found[name] = [False, traceback.format_exc()]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="session")
+def started(image, docker_run):
+    """Return a function that starts the image in a place, once, and returns what BOTH found."""
+    done = {}
+
+    def start(place):
+        if place not in done:
+            done[place] = docker_run(image, "python", "-c", BOTH, options=PLACES[place])
+        assert done[place].returncode == 0, done[place].stderr
+        return json.loads(done[place].stdout), done[place].stderr
+
+    return start
+
+
+@EVERYWHERE
+def test_what_all_need(started, place, seen):
+    """HOME and temporary files can be written and torch imported, also where little is allowed."""
+    works, said = started(place)[0]["needs"]
+    assert works, said
+    seen(said)
+
+
+@pytest.mark.real
+@EVERYWHERE
+def test_caches(started, place, seen):
+    """The caches of torch, triton and matplotlib go somewhere writable, without a warning."""
+    found, stderr = started(place)
+    works, said = found["caches"]
+    assert works, said
+    assert stderr == ""
+    seen(said)
+
+
+def test_any_command_runs_as_given(image, docker_run, seen):
+    """`docker run IMAGE COMMAND` runs that command, with its arguments whole."""
+    done = docker_run(image, "python", "-c", "import sys; print(sys.argv)", "a b")
+    assert done.stdout == "['-c', 'a b']\n", done.stdout + done.stderr
+    assert docker_run(image, "true").returncode == 0
+    seen(done.stdout.strip())
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_exit_codes_come_through(image, docker_run, code, seen):
+    """The command's exit code is the container's."""
+    done = docker_run(image, "python", "-c", f"raise SystemExit({code})")
+    assert done.returncode == code
+    seen(str(done.returncode))
+
+
+def test_output_comes_at_once(image, docker_run, seen):
+    """Output is not held back in a buffer, which a killed container would lose."""
+    code = "import os; print('at once', end=''); os._exit(0)"
+    done = docker_run(image, "python", "-c", code)
+    assert done.stdout == "at once", "the output is held in a buffer"
+    seen(done.stdout)
+
+
+def test_the_code_can_be_imported_from_anywhere(image, docker_run, seen):
+    """Your code can be imported in any folder and with an empty environment."""
+    modules = []
+    for name, target in build_script.code(image.project).items():
+        source = image.project / name
+        paths = source.iterdir() if target == "/app/src" else [source]
+        modules += [path.stem for path in paths if path.suffix == ".py" or any(path.glob("*.py"))]
+    for module in modules:
+        code = f"import importlib.util as u; print(u.find_spec({module!r}).origin)"
+        command = ("env", "-i", "/app/.venv/bin/python", "-c", code)
+        done = docker_run(image, *command, options=("--workdir=/",))
+        assert done.returncode == 0, f"no {module}: {done.stderr}"
+    assert modules
+    seen(", ".join(modules))

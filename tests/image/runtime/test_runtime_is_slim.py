@@ -1,0 +1,36 @@
+"""`runtime` holds Python, /app/.venv and the code, and no tool, cache or leftover of the build.
+
+Read from the layers, so that nothing hides behind start-up.
+"""
+
+import re
+
+import pytest
+
+# What must not be there, unless the base image has it.
+FORBIDDEN = {
+    "a compiler": r"usr/(local/)?bin/(.+-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|ld|as|make)(-[\d.]+)?",
+    "headers of Python": r"usr/(local/)?include/python.*",
+    "pip": r".*/bin/pip[\d.]*|.*/(site|dist)-packages/pip/.*",
+    "Poetry": r".*/bin/poetry|opt/poetry.*",
+    "uv": r".*/bin/uvx?|opt/uv.*|.*/\.venv/\.lock",
+    "git or curl": r".*/bin/(git|curl)",
+    "apt's lists": r"var/lib/apt/lists/.+_.+",
+    "apt's packages": r"var/cache/apt/.+",
+    "a cache": r"(.*/)?\.cache(/.*)?|(root|home|tmp|var/tmp|var/log)/.+",
+    "a mount of the build": r"(mnt|run/secrets|opt)/.+",
+    "the repository's tests": r"app/tests.*",
+    "the repository's locks": r"app/(locks.*|poetry\.lock|pyproject\.toml)",
+    "the repository's history": r"(.*/)?\.git(/.*)?",
+    "a file of secrets": r"(.*/)?(\.env[^/]*|\.?netrc)",
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_none_of(contents, what, seen):
+    """No compiler, headers, pip, Poetry, uv, apt lists, caches, tests, locks, .git or .env."""
+    added = contents.files.keys() - contents.base_files.keys()
+    found = sorted(path for path in added if re.fullmatch(FORBIDDEN[what], path))
+    found = [path for path in found if not contents.files[path].is_folder]
+    assert not found, f"{what}: {found[:5]}"
+    seen(f"none of {len(added)} paths is {what}")

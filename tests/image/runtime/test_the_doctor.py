@@ -1,0 +1,21 @@
+"""The doctor says what keeps the image from doing what it was built for."""
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+
+def test_the_doctor_exits_as_it_finds(image, docker_run, seen):
+    """The doctor fails where a GPU image finds no driver, and names the remedy."""
+    done = docker_run(image, "doctor")
+    problems = [line for line in done.stdout.splitlines() if line.startswith("PROBLEM")]
+    if image.build == "cpu":
+        assert (done.returncode, problems) == (0, []), done.stdout
+    else:
+        assert done.returncode == 1
+        assert problems == [
+            "PROBLEM  no NVIDIA driver in this container: torch computes on the CPU"
+        ]
+        assert "--gpus all" in done.stdout
+    assert "--shm-size" in done.stdout  # Docker's default of 64 MB
+    seen(f"exit code {done.returncode}")

@@ -1,0 +1,80 @@
+"""The sample does what a training in a container must: train, stop in time, go on."""
+
+import subprocess
+import time
+
+import pytest
+
+from torchcrate.testing.images import ENVIRONMENT, LABEL, PLACES
+
+pytestmark = pytest.mark.real
+
+# Batches of 48 MB: shared memory of 64 MB has no room for two.
+BATCHES = """
+import torch
+from torch.utils.data import TensorDataset
+from digits.data import loader
+images = TensorDataset(torch.ones(48, 3, 512, 512))
+batches = loader(images, batch_size=16, workers=2)
+print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in batches))
+"""
+
+
+def test_it_trains(image, docker_run, seen):
+    """The sample trains under any uid, with a read-only root, no rights and no network.
+
+    As the image's own user it trains in the test after the next.
+    """
+    done = docker_run(image, options=PLACES["all at once"])
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    device, _, rest = last.partition(": ")
+    assert device == "CPU"
+    assert float(rest.partition("%")[0]) >= 96
+    assert image.build in done.stdout
+    seen(last)
+
+
+def test_stopping_leaves_a_checkpoint_to_go_on_from(image, engine, tmp_path, seen):
+    """SIGTERM ends the training within two seconds, with a checkpoint that it goes on from."""
+    tmp_path.chmod(0o777)
+    command = ["python", "-m", "digits", "--results", "/results", "--epochs", "2000"]
+    container = engine.containers.run(
+        image.tag,
+        command,
+        detach=True,
+        volumes={str(tmp_path): {"bind": "/results"}},
+        labels=dict([LABEL.split("=")]),
+        environment=list(ENVIRONMENT),
+    )
+    deadline = time.monotonic() + 600
+    while not (tmp_path / "checkpoint.pt").exists():
+        assert time.monotonic() < deadline, container.logs().decode()
+        time.sleep(0.2)
+    start = time.monotonic()
+    container.stop(timeout=30)
+    took = time.monotonic() - start
+    assert took < 25, f"it took {took:.0f} s"  # two seconds, and a busy machine's slack
+    assert container.wait()["StatusCode"] == 143
+    assert b"Stopped; /results/checkpoint.pt has" in container.logs()
+    mount = f"--volume={tmp_path}:/results"
+    again = subprocess.run(
+        ["docker", "run", "--rm", f"--label={LABEL}", mount, image.tag, *command[:-1], "1"],
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "going on from there" in again.stdout
+    seen(f"{took:.1f} s, {again.stdout.splitlines()[1]}")
+
+
+@pytest.mark.parametrize("size", ["", "1g"], ids=["64 MB", "1 GB"])
+def test_too_little_shared_memory_gives_advice(image, docker_run, size, seen):
+    """With Docker's 64 MB of shared memory a DataLoader gives advice and no bus error."""
+    options = (f"--shm-size={size}",) if size else ()
+    done = docker_run(image, "python", "-c", BATCHES, options=options)
+    assert done.returncode == 0, done.stderr
+    workers, total = done.stdout.split()
+    assert float(total) == 48
+    assert (workers, "--shm-size" in done.stderr) == (("2", False) if size else ("0", True))
+    seen(done.stderr.strip() or f"{workers} workers")

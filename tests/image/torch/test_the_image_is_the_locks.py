@@ -1,0 +1,61 @@
+"""What is installed in /app/.venv is what both locks say, no more and no less."""
+
+import json
+import tomllib
+
+from packaging.markers import Marker
+
+from torchcrate.stages.locks import split_locks
+
+INSTALLED = """
+import importlib.metadata as m, json
+print(json.dumps([[d.metadata["Name"], d.version] for d in m.distributions(path=[
+    "/app/.venv/lib/python3.11/site-packages"])]))
+"""
+PLATFORM = {
+    "python_version": "3.11",
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "os_name": "posix",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+}
+
+
+def of_poetry(project, platform, groups, extras):
+    """Return {name: version} that poetry.lock has for an image, without the torch family."""
+    lock = tomllib.loads((project / "poetry.lock").read_text())
+    family = split_locks.family(lock)
+    found = {}
+    for package in lock["package"]:
+        markers = package.get("markers", "")
+        for group in groups & set(package["groups"]):
+            marker = markers.get(group, "") if isinstance(markers, dict) else markers
+            applies = not marker or any(
+                Marker(marker).evaluate({**platform, "extra": extra}) for extra in ["", *extras]
+            )
+            if package["name"] not in family and applies:
+                found[split_locks.normalize(package["name"])] = package["version"]
+    return found
+
+
+def test_installed_packages(host, image, machine, torch_lock, seen):
+    """The packages are poetry.lock's, of the groups and extras asked for, and the torch lock's."""
+    installed = json.loads(host.check_output("python -c %s", INSTALLED))
+    found = {split_locks.normalize(name): version for name, version in installed}
+    assert len(found) == len(installed), "a package is there twice"
+    wanted = split_locks.listed(image.build_arg("DEPENDENCY_GROUPS"))
+    if image.stage == "dev":
+        wanted += split_locks.listed(image.build_arg("DEV_GROUPS"))
+    groups = {*wanted, split_locks.EXTENSIONS}
+    extras = split_locks.listed(image.build_arg("EXTRAS"))
+    release = host.check_output("python -c 'import platform; print(platform.python_version())'")
+    platform = {**PLATFORM, "platform_machine": machine, "python_full_version": release}
+    locked = of_poetry(image.project, platform, groups, extras) | torch_lock
+    wrong = {
+        name: f"installed {found.get(name)}, locked {locked.get(name)}"
+        for name in found.keys() | locked.keys()
+        if found.get(name) != locked.get(name)
+    }
+    assert not wrong, f"not as locked: {wrong}"
+    seen(f"{len(found)} packages")

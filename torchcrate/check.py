@@ -1,0 +1,172 @@
+"""Do pyproject.toml, the locks, the Dockerfiles, the bake file and the workflows agree?
+
+Prints one sentence for each disagreement, with the command that mends it, and then exits with 1.
+Reads files only; nothing is resolved or downloaded.
+"""
+
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchcrate.build import builds
+from torchcrate.host import TOP
+from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks.split_locks import LockError
+
+LOCK = "run `./crate lock`"
+WRITE = "./crate check --write"
+
+
+def argument(file: Path, name: str) -> str:
+    """Return the default of a build argument in a Dockerfile, or of a variable in the bake file."""
+    pattern = rf'^ARG {name}=(?P<dockerfile>.*)$|^variable "{name}" {{ default = "(?P<bake>.*)" }}$'
+    found = re.search(pattern, file.read_text(), re.MULTILINE)
+    return (found["dockerfile"] or found["bake"] or "") if found else ""
+
+
+def locks(top: Path) -> Iterator[str]:
+    """Yield where pyproject.toml, poetry.lock and locks/torch.*.txt disagree."""
+    from poetry.core.constraints.version import Version, parse_constraint  # of .tools/poetry
+
+    pyproject = split_locks.read(top / "pyproject.toml")
+    if not (top / "poetry.lock").is_file():
+        yield f"poetry.lock is not there: {LOCK}."
+        return
+    poetry_lock = split_locks.read(top / "poetry.lock")
+    addresses = [(top / name).read_text() for name in ("pyproject.toml", "poetry.lock")]
+    for check in (
+        lambda: split_locks.poetry_check(top),
+        lambda: split_locks.check_addresses(*addresses),
+        lambda: split_locks.check_paths(poetry_lock),
+    ):
+        try:
+            check()
+        except LockError as error:
+            yield str(error)
+    for build in builds(top):
+        text = (top / "locks" / f"torch.{build}.txt").read_text()
+        try:
+            split_locks.check_fit(build, text, poetry_lock)
+        except LockError as error:
+            yield str(error)
+    text = (top / "pyproject.toml").read_text()
+    for name, url in re.findall(r"([\w.-]+)(?:\[[^\]]*\])? @ (file:[^\s\"']+)", text):
+        mend = f"{LOCK}, which makes it a relative one."
+        if not url.startswith(f"{top.as_uri()}/{split_locks.PACKAGES}/"):
+            folder = f"{split_locks.PACKAGES}/{name}"
+            mend = f"move it to {folder}, then run `./crate add ./{folder}`."
+        yield f"pyproject.toml names {name} by a path of one machine: {mend}"
+    old_style = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})
+    requires = pyproject.get("project", {}).get("requires-python", old_style.get("python", "*"))
+    if not parse_constraint(requires).allows(Version.parse(python(top))):
+        yield (
+            f"pyproject.toml has requires-python {requires}, and the image Python {python(top)}: "
+            f"change it to >={python(top)}, then {LOCK}."
+        )
+
+
+def python(top: Path) -> str:
+    """Return the Python that the Dockerfile makes the environment with, such as 3.11."""
+    return re.search(r"python(3\.\d+) -m venv", (top / "Dockerfile").read_text()).group(1)
+
+
+def cpu_dockerfile(text: str) -> str:
+    """Return Dockerfile.cpu, given Dockerfile: another first line and build, nothing for a GPU."""
+    first = f"# The CPU image, made from Dockerfile by `{WRITE}`: edit that one."
+    text = re.sub(r"\A.*", first, text).replace("docker build ", "docker build -f Dockerfile.cpu ")
+    text = re.sub(r"^ARG TORCH_BUILD=.*", "ARG TORCH_BUILD=cpu", text, flags=re.M)
+    return re.sub(r"^(# GPU only|ENV NVIDIA_).*\n", "", text, flags=re.M)
+
+
+def cpu_container(text: str) -> str:
+    """Return the CPU's devcontainer.json, given the GPU's: another image, and no GPU asked for."""
+    first = f"// Made from the one in gpu/ by `{WRITE}`: edit that one."
+    text = re.sub(r"\A.*", first, text).replace("on the GPU", "on the CPU")
+    text = text.replace('Dockerfile"', 'Dockerfile.cpu"')
+    return re.sub(r"^.*hostRequirements.*\n", "", text, flags=re.M)
+
+
+def generated(top: Path) -> dict[Path, str]:
+    """Return what the generated files should be: {file: text} of those that the project has."""
+    container = top / ".devcontainer"
+    made = (
+        (top / "Dockerfile.cpu", cpu_dockerfile, top / "Dockerfile"),
+        (
+            container / "cpu/devcontainer.json",
+            cpu_container,
+            container / "gpu/devcontainer.json",
+        ),
+    )
+    return {file: make(source.read_text()) for file, make, source in made if file.is_file()}
+
+
+def dockerfiles(top: Path) -> Iterator[str]:
+    """Yield where the Dockerfiles and the bake file disagree, or name a build without a lock."""
+    for file, text in generated(top).items():
+        if file.read_text() != text:
+            yield f"{file.relative_to(top)} is not what it is made from says: run `{WRITE}`."
+    cpu = top / "Dockerfile.cpu"
+    bake = top / "docker-bake.hcl"
+    for name in ("BASE_IMAGE", "TORCH_BUILD"):
+        here, there = argument(top / "Dockerfile", name), argument(bake, name)
+        if here != there:
+            yield (
+                f"{name} is {here} in Dockerfile and {there} in docker-bake.hcl: change the latter "
+                f"to {here}."
+            )
+    for file in (top / "Dockerfile", cpu):
+        build = argument(file, "TORCH_BUILD") if file.is_file() else ""
+        if build and build not in builds(top):
+            yield f"{file.name} builds {build}, which has no lock: {LOCK[:-1]} --build {build}`."
+    known = set(re.findall(r"^ARG (\w+)", (top / "Dockerfile").read_text(), re.MULTILINE))
+    args = re.search(r"^ +args = \{$(.*?)^  \}", bake.read_text(), re.MULTILINE | re.DOTALL)
+    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}  # Docker knows them without ARG
+    for name in re.findall(r"^ +(\w+) +=", args.group(1) if args else "", re.MULTILINE):
+        if name not in known | proxies:
+            yield f"docker-bake.hcl sets {name}, which Dockerfile has no ARG for: take it out."
+
+
+def workflows(top: Path) -> Iterator[str]:
+    """Yield what workflows name that the project does not have: another Python, a build."""
+    examples = {file.name[6:-4] for file in top.glob("*/examples/*/locks/torch.*.txt")}
+    for file in sorted((top / ".github" / "workflows").glob("*.y*ml")):
+        text, name = file.read_text(), file.relative_to(top)
+        ours = r"run: (make (test|run)|\./crate)\b"
+        if not re.search(ours, text):
+            continue  # none of ours
+        for found in re.findall(r"python-version: *[\"']?([\d.]+)", text):
+            if found != python(top):
+                yield f"{name} sets up Python {found}, and the image has {python(top)}: change it."
+        named = re.findall(r"--build[ =]([\w.]+)|\b(?:build|BUILD): ([\w.]+)", text)
+        for found in sorted({name for pair in named for name in pair if name}):
+            if found not in {*builds(top), *examples}:
+                yield f"{name} builds {found}, which has no lock: {LOCK[:-1]} --build {found}`."
+
+
+def check(top: Path) -> list[str]:
+    """Return a sentence for each disagreement in a project."""
+    found = []
+    for part in (locks, dockerfiles, workflows):
+        try:
+            with split_locks.readable():
+                found += part(top)
+        except LockError as error:
+            found.append(str(error))
+    return found
+
+
+def main(options: Namespace) -> int:
+    """Run the command; return 1 where something disagrees."""
+    if options.write:
+        for file, text in generated(TOP).items():
+            if file.read_text() != text:
+                file.write_text(text)
+                print(f"{file.relative_to(TOP)} written")
+    problems = check(TOP)
+    for problem in problems:
+        print(f"ERROR: {problem}", file=sys.stderr)
+    if not problems:
+        print(f"pyproject.toml, poetry.lock and the locks of {', '.join(builds(TOP))} agree.")
+    return int(bool(problems))

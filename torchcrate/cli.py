@@ -1,0 +1,206 @@
+"""The command line of `./crate`.
+
+Commands run on this machine's own Python (3.9 or newer) where they can, and else on the locked
+Python 3.11 of an environment in .tools, which is set up first. Values reach other programs as
+arguments or in the environment, never through a shell.
+"""
+
+from __future__ import annotations  # a Mac's own Python is 3.9
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
+
+from torchcrate import host, tools
+from torchcrate.host import TOP, fail
+
+# Options that many commands have, and that the environment may set under the same name in capitals.
+SHARED = {
+    "build": ("NAME", "the torch build, of a locks/torch.<build>.txt"),
+    "wheels": ("FOLDER", "a folder to take torch's wheels from"),
+    "digests": ("FILE", "a TOML file to take the digests of torch's wheels from"),
+    "base-image": ("IMAGE", "what to build on"),
+    "index-url": ("URL", "a package index in place of the default one"),
+    "torch-index-url": ("URL", "a mirror of PyTorch's index"),
+    "netrc": ("FILE", "a netrc file with the passwords of indexes"),
+}
+IMAGE_OPTIONS = ("build", "wheels", "base-image", "index-url", "torch-index-url", "netrc")
+
+
+class Command(NamedTuple):
+    """A subcommand."""
+
+    help: str
+    function: str  # module:function, which gets the parsed options and returns the exit code
+    options: tuple = ()  # of SHARED
+    arguments: tuple = ()  # (names, what argparse's add_argument wants more)
+    tools: str = ""  # the environment in .tools that it runs in
+    engine: bool = False  # does it need Docker?
+    words: str = ""  # for a command that hands on all its arguments: how help calls them
+
+
+STEPS = ("room", "store", "image", "test", "push", "publish", "summary")
+COMMAND = (("command",), {"nargs": argparse.REMAINDER, "help": "what to run instead"})
+COMMANDS = {
+    "run": Command(
+        "build the image and run the sample in it; results in ./results",
+        "torchcrate.build:run_image",
+        IMAGE_OPTIONS,
+        (COMMAND,),
+        engine=True,
+    ),
+    "test": Command(
+        "hold your images, GPU and CPU, to what they promise: see reports/contract.md",
+        "torchcrate.test:main",
+        IMAGE_OPTIONS,
+        tools="tests",
+        engine=True,
+        words="[PYTEST'S OPTIONS]",
+    ),
+    "image": Command(
+        "build the image, run nothing",
+        "torchcrate.build:build_image",
+        IMAGE_OPTIONS,
+        ((("--dev",), {"action": "store_true", "help": "the image `dev`"}),),
+        engine=True,
+    ),
+    "shell": Command(
+        "your project in the image `dev`: a shell, or a command",
+        "torchcrate.build:shell",
+        IMAGE_OPTIONS,
+        (COMMAND,),
+        engine=True,
+    ),
+    "doctor": Command(
+        "what the image can do on this machine",
+        "torchcrate.build:doctor",
+        IMAGE_OPTIONS,
+        engine=True,
+    ),
+    "add": Command(
+        "add a dependency to pyproject.toml and poetry.lock",
+        "torchcrate.add:add",
+        tools="poetry",
+        words="[OPTIONS OF poetry add] NAME...",
+    ),
+    "remove": Command(
+        "take a dependency out of pyproject.toml and poetry.lock",
+        "torchcrate.add:remove",
+        tools="poetry",
+        words="[OPTIONS OF poetry remove] NAME...",
+    ),
+    "lock": Command(
+        "bring the locks up to date; with --build: add a torch build",
+        "torchcrate.lock:main",
+        ("build", "wheels", "digests", "index-url", "torch-index-url"),
+        tools="poetry",
+    ),
+    "check": Command(
+        "do the locks, the Dockerfiles, the bake file and the workflows agree?",
+        "torchcrate.check:main",
+        arguments=((("--write",), {"action": "store_true", "help": "make the generated files"}),),
+        tools="poetry",
+    ),
+    "venv": Command(
+        "the image's environment as a local .venv, from the same locks",
+        "torchcrate.venv:main",
+        ("build", "wheels", "index-url", "torch-index-url"),
+        tools="poetry",
+    ),
+    "contract": Command(
+        "hold the contract against an image",
+        "torchcrate.test:contract",
+        ("build",),
+        (
+            (("image",), {"help": "its name"}),
+            (("--stage",), {"default": "runtime", "choices": ("base", "runtime", "dev")}),
+        ),
+        tools="tests",
+        engine=True,
+        words="NAME --build NAME [--stage STAGE] [PYTEST'S OPTIONS]",
+    ),
+    "step": Command(
+        "a step of the workflows in .github, see torchcrate/ci.py",
+        "torchcrate.ci:main",
+        arguments=(
+            (("step",), {"choices": STEPS}),
+            (("folder",), {"nargs": "?", "help": "of `publish`: where the notes are"}),
+        ),
+    ),
+    "lint": Command("pre-commit on all files", "torchcrate.test:lint", tools="tests"),
+    "update": Command(
+        "merge a newer template into your project",
+        "torchcrate.update:main",
+        arguments=(
+            (("--template",), {"required": True, "metavar": "ADDRESS", "help": "path or git URL"}),
+            (("--ref",), {"default": "main", "help": "branch, tag or commit (default: main)"}),
+            (("--replace",), {"action": "store_true", "help": "replace an edited torchcrate/ too"}),
+        ),
+        tools="tests",
+    ),
+}
+# What the template does before a command that needs an engine.
+PREPARE: list[Callable[[], None]] = []
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    main = argparse.ArgumentParser(prog="./crate", allow_abbrev=False)
+    subparsers = main.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        usage = f"./crate {name} {command.words}" if command.words else None
+        one = subparsers.add_parser(
+            name, help=command.help, description=command.help, usage=usage, allow_abbrev=False
+        )
+        for option in command.options:
+            metavar, said = SHARED[option]
+            variable = option.upper().replace("-", "_")
+            one.add_argument(f"--{option}", metavar=metavar, help=f"{said} (or ${variable})")
+        for names, more in command.arguments:
+            one.add_argument(*names, **more)
+    return main
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the parsed options; for a command that hands its arguments on, those as `words`."""
+    main = parser()
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command and command.words and not {"-h", "--help"} & set(arguments[1:]):
+        known, words = argparse.ArgumentParser(add_help=False, allow_abbrev=False), arguments[1:]
+        for option in command.options:
+            known.add_argument(f"--{option}")
+        for names, more in command.arguments:
+            known.add_argument(*names, **more)
+        options, words = known.parse_known_args(words)
+        options.subcommand, options.words = arguments[0], words
+        return options
+    return main.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    options = parse(arguments)
+    command = COMMANDS[options.subcommand]
+    for option in command.options:
+        name = option.replace("-", "_")
+        value = getattr(options, name)
+        if value is not None:
+            os.environ[name.upper()] = value
+        setattr(options, name, os.environ.get(name.upper(), ""))
+    host.check_addresses()
+    if command.tools and not tools.inside(command.tools):
+        python, environment = tools.ready(command.tools)
+        again = [str(python), str(TOP / "crate"), *arguments]
+        sys.stdout.flush()
+        os.execve(again[0], again, environment)
+    if command.engine:
+        for prepare in PREPARE:
+            prepare()
+    module, _, function = command.function.partition(":")
+    try:
+        return getattr(import_module(module), function)(options) or 0
+    except KeyboardInterrupt:
+        fail("stopped.")

@@ -1,0 +1,406 @@
+"""Write the locks: poetry.lock, locks/torch.<build>.txt, and locks/*.txt of each locks/*.in.
+
+`./crate lock` brings everything that is there up to date with pyproject.toml. With `--build cu126`
+it does so with poetry.lock and that build alone, and adds the build if it is new. Versions that
+still fit stay as they are. A lock is replaced whole or not at all.
+
+uv resolves the family on the index that has the build. poetry.lock is the constraint, so that the
+packages that both trees rely on (numpy, jinja2 …) have one version.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from argparse import Namespace
+from pathlib import Path
+from urllib.parse import unquote
+
+import tomlkit
+from packaging.requirements import Requirement
+
+from torchcrate import host, tools
+from torchcrate.host import TOP
+from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks.split_locks import PACKAGES, ROOTS, LockError
+
+# PyTorch's own package index: one folder for each build.
+PYTORCH = "https://download.pytorch.org/whl"
+# Where to look; the locks always name PyTorch's own.
+TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
+# The images' platforms: glibc 2.28, as torch's wheels want it; Debian 12 and Ubuntu have newer.
+PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
+DIGEST_KEYS = ("name", "version", "platform", "sha256")
+NO_INDEX = "# Its index is the default one."
+
+Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
+
+
+def default_build(versions: dict[str, set[str]]) -> str | None:
+    """Return the build that the default index carries, such as cu130, as what torch needs shows."""
+    for name, found in versions.items():
+        if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
+            major, minor = next(iter(found)).split(".")[:2]
+            return f"cu{major}{minor}"
+    return None
+
+
+def is_default(build: str, poetry_lock: dict) -> bool:
+    """Return whether the default index carries this build.
+
+    Poetry reads what a package needs from one of its wheels. Of torch 2.0 those differ, and where
+    it was one for another system, poetry.lock has no CUDA: then uv says what Linux's needs.
+    """
+    found = default_build(split_locks.versions(poetry_lock))
+    if not found and re.fullmatch(r"cu\d+", build):
+        try:
+            torch = f"torch==={roots(poetry_lock)['torch']}"
+            text = uv_compile([torch], [], "--python-platform", PLATFORMS["x86_64"])
+        except LockError:  # the default index has none: then it is not this one
+            return False
+        found = default_build({name: {v} for name, v in split_locks.pins(text).items()})
+    return build == found
+
+
+def roots(poetry_lock: dict) -> dict[str, str]:
+    """Return {name: version} of torch and its sisters in poetry.lock. Raises LockError without."""
+    versions = split_locks.versions(poetry_lock)
+    found = {name: next(iter(versions[name])) for name in ROOTS if name in versions}
+    if "torch" not in found:
+        raise LockError("pyproject.toml does not name torch: run `poetry add torch==VERSION`.")
+    return found
+
+
+def uv_compile(requirements: list[str], constraints: list[str], *options: str) -> str:
+    """Return what `uv pip compile` makes of the requirements. Raises LockError with uv's words."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in").write_text("\n".join(requirements))
+        Path(folder, "constraints").write_text("\n".join(constraints))
+        done = subprocess.run(
+            [
+                *("uv", "pip", "compile", "in", "--constraints", "constraints", "--quiet"),
+                *("--python-version", "3.11", "--only-binary", ":all:", *options),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise LockError(done.stderr.strip())
+    return done.stdout
+
+
+def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict[str, Wheels]:
+    """Return {machine: wheels} of everything that the build's torch needs, as uv resolves it."""
+    wanted, family = roots(poetry_lock), split_locks.family(poetry_lock)
+    options = ["--format", "pylock.toml", "--index-strategy", "unsafe-best-match"]
+    if wheel_folder:
+        local = wheel_versions(wheel_folder, wanted, build)
+        requirements = [f"{name}==={local[name]}" for name in wanted]
+        options += ["--find-links", str(wheel_folder.resolve())]
+    elif is_default(build, poetry_lock):
+        family = set()  # poetry.lock has this very build: keep its choices
+        requirements = [f"{name}==={version}" for name, version in wanted.items()]
+    else:
+        requirements = [f"{name}=={version}+{build}" for name, version in wanted.items()]
+        options += ["--index", f"{TORCH_INDEX_URL}/{build}"]
+    # Poetry locks some packages once for each set of platforms; uv chooses among those itself.
+    constraints = [
+        f"{name}=={next(iter(versions))}"
+        for name, versions in split_locks.versions(poetry_lock).items()
+        if len(versions) == 1 and name not in family and name not in wanted
+    ]
+    found: dict[str, Wheels] = {}
+    for machine, platform in PLATFORMS.items():
+        try:
+            text = uv_compile(requirements, constraints, *options, "--python-platform", platform)
+        except LockError as error:
+            if found and "No solution found" in str(error):
+                print(f"Build {build} has no wheels for {machine}: locked for {', '.join(found)}.")
+                continue
+            lacks = re.search(
+                r"there is no version of (torch\w*)=+([^\s,]+)"
+                r"|(torch\w*)=+(\S+) has no wheels with a matching",
+                str(error),
+            )
+            if lacks:
+                name, version = filter(None, lacks.groups())
+                index = wheel_folder or (
+                    f"{TORCH_INDEX_URL}/{build}" if "+" in version else "the default index"
+                )
+                raise LockError(
+                    f"locks/torch.{build}.txt was not made, since {index} has no {name} "
+                    f"{version} for Python 3.11: choose another version in pyproject.toml, or "
+                    "another BUILD, and run `./crate lock` again."
+                ) from error
+            raise LockError(
+                f"locks/torch.{build}.txt was not made. uv says:\n{error}\n"
+                f"If {TORCH_INDEX_URL}/{build} is out of reach, name a mirror with "
+                f"--torch-index-url URL, a folder of wheels with --wheels FOLDER, or a list of "
+                "digests with --digests FILE."
+            ) from error
+        found[machine] = {
+            split_locks.normalize(package["name"]): (
+                package["version"],
+                {wheel["hashes"].get("sha256", "") for wheel in package.get("wheels", [])},
+            )
+            for package in tomllib.loads(text)["packages"]
+        }
+    return found
+
+
+def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str, str]:
+    """Return {name: version} of the folder's wheels of torch and its sisters, local part and all.
+
+    Among several local parts the one that is the build's name is taken. A folder that has torch in
+    one other version only, such as a nightly one, means that one. Raises LockError where the folder
+    has none, or several to choose from.
+    """
+    there: dict[str, list[str]] = {name: [] for name in wanted}
+    for wheel in sorted(folder.glob("*.whl")):
+        name, _, rest = unquote(wheel.name).partition("-")
+        if split_locks.normalize(name) in there:
+            there[split_locks.normalize(name)].append(rest.partition("-")[0])
+    found: dict[str, str] = {}
+    for name, version in wanted.items():
+        here = sorted(set(there[name]), key=lambda each: each.partition("+")[::-1])
+        fits = [each for each in here if each.partition("+")[0] == version] or here
+        fits = [each for each in fits if each.partition("+")[2] == build] or fits
+        if not fits:
+            raise LockError(f"{folder} has no wheel of {name} {version}, which poetry.lock wants.")
+        if len(fits) > 1 and fits[0].partition("+")[0] != version:
+            raise LockError(
+                f"{folder} has {name} {' and '.join(fits)}, and none of them is {version}, which "
+                "poetry.lock wants: leave only the one that you mean in the folder."
+            )
+        found[name] = fits[0]
+    return found
+
+
+def from_digests(build: str, poetry_lock: dict, file: Path) -> dict[str, Wheels]:
+    """Return {machine: wheels} of the torch family from a list of digests.
+
+    The file is TOML with a table [[wheel]] for each wheel: name, version, platform, sha256. Torch
+    and its sisters have the build's name in their version. What else the build's torch needs of its
+    own, such as triton, is listed in the version that poetry.lock has.
+    """
+    found: dict[str, Wheels] = {machine: {} for machine in PLATFORMS}
+    try:
+        wheels = tomllib.loads(file.read_text())["wheel"]
+        wheels = [{key: wheel[key] for key in DIGEST_KEYS} for wheel in wheels]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise LockError(
+            f"{file} is no list of digests ({error}): it wants TOML with a table [[wheel]] of "
+            f"{', '.join(DIGEST_KEYS)} for each wheel."
+        ) from None
+    versions = split_locks.versions(poetry_lock)
+    family = versions.keys() & split_locks.family(poetry_lock)
+    wanted = {name: next(iter(versions[name])) for name in family}
+    wanted |= {name: f"{version}+{build}" for name, version in roots(poetry_lock).items()}
+    for wheel in wheels:
+        machine = next((m for m in PLATFORMS if wheel["platform"].endswith(m)), None)
+        if machine and wheel["version"] == wanted.get(wheel["name"]):
+            found[machine][wheel["name"]] = (wheel["version"], {wheel["sha256"]})
+    for name in roots(poetry_lock):
+        if name not in found["x86_64"]:
+            raise LockError(f"{file} has no digest of {name} for {build} on x86-64.")
+    return found
+
+
+def render(build: str, index: str, family: dict[str, Wheels], instead: dict[str, str]) -> str:
+    """Return the text of locks/torch.<build>.txt: a requirements file with pip's hashes.
+
+    ``instead`` is {name: version} of what poetry.lock has in another version.
+    """
+    lines = [
+        index,
+        f"# The torch family of build {build}, made by `./crate lock`. Do not edit.",
+        *(f"{split_locks.INSTEAD} {name}=={version}" for name, version in instead.items()),
+    ]
+    for name in sorted(set().union(*family.values())):
+        machines = [machine for machine in family if name in family[machine]]
+        for version in sorted({family[machine][name][0] for machine in machines}):
+            of_version = [m for m in machines if family[m][name][0] == version]
+            marker = ""
+            if set(of_version) != set(PLATFORMS):
+                marker = f' ; platform_machine == "{of_version[0]}"'
+            digests = sorted(set().union(*(family[m][name][1] for m in of_version)))
+            if not all(digests):
+                raise LockError(f"The index names no sha256 digest for {name} {version}.")
+            hashes = [f"    --hash=sha256:{digest}" for digest in digests]
+            # A folder of wheels may have 2.13.0 and 2.13.0+cpu, and `==` would take either.
+            pin = "===" if name in ROOTS else "=="
+            lines.append(" \\\n".join([f"{name}{pin}{version}{marker}", *hashes]))
+    return "\n".join(lines) + "\n"
+
+
+def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path | None) -> str:
+    """Return the text of locks/torch.<build>.txt. Raises LockError where it cannot be made."""
+    if digests:
+        found = from_digests(build, poetry_lock, digests)
+    else:
+        found = from_index(build, poetry_lock, wheels)
+    with_poetry = split_locks.versions(poetry_lock).keys() - split_locks.family(poetry_lock)
+    family = {
+        machine: {n: w for n, w in all_.items() if n not in with_poetry}
+        for machine, all_ in found.items()
+    }
+    lacks = [
+        name
+        for name in sorted(set().union(*family.values()))
+        if name not in ROOTS and not split_locks.BUILD_PACKAGE.fullmatch(name)
+    ]
+    if lacks:
+        names = ", ".join(lacks)
+        raise LockError(
+            f"torch for {build} needs {names}, which poetry.lock lacks: run "
+            f"`./crate add {' '.join(lacks)}`, then `./crate lock --build {build}`."
+        )
+    official = split_locks.OFFICIAL.fullmatch(build) and family["x86_64"]["torch"][0].endswith(
+        f"+{build}"
+    )
+    index = f"--index-url {PYTORCH}/{build}" if official else NO_INDEX
+    instead = {
+        name: version
+        for name, version in roots(poetry_lock).items()
+        if family["x86_64"][name][0].partition("+")[0] != version
+    }
+    for name, version in instead.items():
+        print(f"Note: {wheels} has {name} {family['x86_64'][name][0]}, taken instead of {version}.")
+    return render(build, index, family, instead)
+
+
+def lock_tools(source: Path) -> None:
+    """Write the lock of one of locks/*.in; what is locked and still fits stays."""
+    target = source.with_suffix(".txt")
+    code = host.run(
+        [
+            *("uv", "pip", "compile", source.name, "--output-file", target.name, "--quiet"),
+            *("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate"),
+            *("--custom-compile-command", "./crate lock"),
+        ],
+        cwd=source.parent,
+    )
+    if code:
+        raise LockError(f"{target.relative_to(TOP)} was not made (what uv says is above).")
+    print(f"{target.relative_to(TOP)} is up to date")
+
+
+def with_relative_paths(pyproject_text: str, folder: Path) -> str:
+    """Return a pyproject.toml whose path dependencies in packages/ hold on any machine.
+
+    `poetry add ./packages/mine` writes the folder's whole path, as the standard for [project] and
+    [dependency-groups] asks. In Poetry's own tables, which add to those, it may be a relative one.
+    """
+    document = tomlkit.parse(pyproject_text)
+    project = document.get("project", {})
+    lists = [(project.get("dependencies", []), ("dependencies",))]
+    for needs in project.get("optional-dependencies", {}).values():
+        lists.append((needs, ("dependencies",)))
+    for group, needs in document.get("dependency-groups", {}).items():
+        lists.append((needs, ("group", group, "dependencies")))
+    for needs, tables in lists:
+        for index, need in enumerate(needs):
+            if " @ file:" not in str(need):
+                continue
+            it = Requirement(str(need))
+            path = it.url.removeprefix(f"{folder.as_uri()}/{PACKAGES}/")
+            if path == it.url:
+                continue
+            name, it.url = it.name, None
+            needs[index] = str(it)
+            table = document
+            for key in ("tool", "poetry", *tables):
+                table = table.setdefault(key, tomlkit.table(is_super_table=key != "dependencies"))
+            table[name] = tomlkit.inline_table().append("path", f"{PACKAGES}/{unquote(path)}")
+    return tomlkit.dumps(document)
+
+
+def relative_paths() -> bool:
+    """Make the path dependencies in pyproject.toml relative and return whether it has changed."""
+    file = TOP / "pyproject.toml"
+    text = file.read_text()
+    try:
+        relative = with_relative_paths(text, TOP)
+    except tomlkit.exceptions.ParseError:
+        return False  # Poetry says what is wrong
+    if relative != text:
+        replace(file, relative)
+    return relative != text
+
+
+def poetry_lock_command() -> None:
+    """Run `poetry lock`. Raises LockError where it fails."""
+    if host.run(["poetry", "lock"], cwd=TOP):
+        raise LockError("poetry.lock was not made (what Poetry says is above).")
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file whole, or leave the one that is there; say what happened."""
+    name = file.relative_to(TOP)
+    if file.exists() and file.read_text() == text:
+        print(f"{name} is up to date")
+        return
+    unfinished = file.with_suffix(".tmp")
+    unfinished.write_text(text)
+    unfinished.replace(file)
+    print(f"{name} written")
+
+
+@split_locks.readable()
+def make(only: str, wheels: Path | None, digests: Path | None) -> list[LockError]:
+    """Make the locks; return why some of them could not be made. Raises LockError for all."""
+    relative_paths()
+    poetry_lock_command()
+    poetry_lock = split_locks.read(TOP / "poetry.lock")
+    errors: list[LockError] = []
+    builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
+    for build in sorted({only} if only else builds):
+        try:
+            file = TOP / "locks" / f"torch.{build}.txt"
+            if not only and not split_locks.OFFICIAL.fullmatch(build):
+                split_locks.check_fit(build, file.read_text(), poetry_lock)
+                print(f"locks/{file.name} fits; what it names came from a folder of wheels")
+                continue
+            replace(file, torch_lock(build, poetry_lock, wheels, digests))
+        except LockError as error:
+            errors.append(error)
+    for source in (*sorted(TOP.glob("locks/*.in")), *(f.with_suffix(".in") for f in tools.MORE)):
+        lock_tools(source)
+    for build in sorted(builds - {only}):
+        text = (TOP / "locks" / f"torch.{build}.txt").read_text()
+        try:
+            split_locks.check_fit(build, text, poetry_lock)
+        except LockError as error:
+            print(f"Note: {error}")
+    return errors
+
+
+def main(options: Namespace) -> int:
+    """Run the command; return 1 where a lock was not made."""
+    only = options.build
+    wheels, digests = (
+        Path(name).expanduser() if name else None for name in (options.wheels, options.digests)
+    )
+    errors: list[LockError] = []
+    try:
+        if only and not re.fullmatch(r"[a-z0-9]+([.][a-z0-9]+)*", only):
+            raise LockError(
+                f"--build {only} is no name of a torch build: give one such as cpu, cu126 or "
+                "rocm6.4, or a name of your own in small letters and digits."
+            )
+        if (wheels or digests) and not only:
+            raise LockError("--wheels and --digests go with one build: add --build NAME.")
+        for file in (wheels, digests):
+            if file and not file.exists():
+                raise LockError(f"{file} does not exist.")
+        split_locks.check_addresses((TOP / "pyproject.toml").read_text())
+        errors = make(only, wheels, digests)
+    except LockError as error:
+        errors.append(error)
+    for error in errors:
+        print(host.masked(f"ERROR: {error}"), file=sys.stderr)
+    return int(bool(errors))

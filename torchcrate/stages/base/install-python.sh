@@ -1,0 +1,71 @@
+#!/bin/sh
+# install-python.sh DIR : install the final Python 3.11 and make it `python` and `python3`.
+#
+# DIR holds deadsnakes.asc and, in apt, install.sh and fix-times.sh. Reads BASE_IMAGE (for the error message),
+# APT_MIRROR and PPA_URL from the environment.
+set -eu
+here=$1
+started=$(date +%s)
+
+refuse() {
+    echo >&2 "ERROR: BASE_IMAGE $BASE_IMAGE (${PRETTY_NAME:-unknown system}) $1;" \
+        "build with --build-arg BASE_IMAGE=ubuntu:22.04, ubuntu:24.04 or debian:12."
+    exit 1
+}
+
+if [ -r /etc/os-release ]; then
+    # shellcheck source=/dev/null
+    . /etc/os-release
+fi
+command -v apt-get >/dev/null || refuse 'has no apt to install Python 3.11 with'
+
+for url in "$APT_MIRROR" "$PPA_URL"; do
+    host=${url#*://}
+    case ${host%%/*} in
+    *@*)
+        echo >&2 "ERROR: APT_MIRROR and PPA_URL would stay readable in the image's history:" \
+            "take the password out of them."
+        exit 1
+        ;;
+    esac
+done
+if [ -n "$APT_MIRROR" ]; then
+    # Only scheme and host change: every mirror serves the same paths as the archive it mirrors.
+    find /etc/apt \( -name '*.list' -o -name '*.sources' \) -exec sed -Ei \
+        "s#https?://[^/ ]+/(ubuntu|ubuntu-ports|debian|debian-security)/?( |\$)#${APT_MIRROR%/}/\\1\\2#" {} +
+fi
+
+if [ "$ID" = ubuntu ]; then
+    # Ubuntu has either a release candidate of 3.11 (22.04) or none (24.04). The deadsnakes PPA has
+    # the final one. Its key lies beside this script, so that nothing is trusted on first use and
+    # software-properties-common (which drags in Ubuntu's own Python) is not needed at all.
+    # Plain http is enough: apt checks every file against the key.
+    install -D -m 644 "$here/deadsnakes.asc" /etc/apt/keyrings/deadsnakes.asc
+    cat >/etc/apt/sources.list.d/deadsnakes.sources <<SOURCES
+Types: deb
+URIs: $PPA_URL
+Suites: $VERSION_CODENAME
+Components: main
+Signed-By: /etc/apt/keyrings/deadsnakes.asc
+SOURCES
+    # The release candidate must not come in even if the PPA one day lacks this release.
+    cat >/etc/apt/preferences.d/deadsnakes <<'PREFERENCES'
+Package: *python3.11*
+Pin: release o=Ubuntu
+Pin-Priority: -1
+PREFERENCES
+fi
+
+"$here/apt/install.sh" ca-certificates python3.11 tzdata \
+    || refuse 'did not give a Python 3.11 package (what apt says is above)'
+release=$(python3.11 -c 'import sys; print(sys.version_info.releaselevel)')
+[ "$release" = final ] || refuse "has only a Python 3.11 $release"
+
+# A diversion, unlike update-alternatives, also holds when a package installed later brings a
+# python3 of its own: dpkg then puts that one beside ours, as python3.distrib.
+for name in python python3; do
+    dpkg-divert --quiet --local --rename --add "/usr/bin/$name"
+    ln -s python3.11 "/usr/bin/$name"
+done
+
+"$here/apt/fix-times.sh" "$started"

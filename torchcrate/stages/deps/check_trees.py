@@ -1,0 +1,68 @@
+"""check_trees.py LOCK FOLDER…: stop the build where what is installed does not fit together.
+
+Each tree was checked against its own lock; only together do they show, say, a package that wants a
+newer torch. Unlike `pip check` and `uv pip check` this follows extras: torch asks for most of CUDA
+as extras of cuda-toolkit, and a lock that lacks one of them gives a torch that cannot be imported.
+"""
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
+    """Return what is missing, of a version that is not wanted, or there twice, a line each.
+
+    Of the lock torch, torchvision and torchaudio must be there; it may have them for another kind
+    of machine only.
+    """
+    lines: set[str] = set()
+    installed: dict[str, Distribution] = {}
+    for distribution in found:
+        name = canonicalize_name(distribution.metadata["Name"])
+        if name in installed:
+            lines.add(f"{name} is there twice: {installed[name].version}, {distribution.version}")
+        installed[name] = distribution
+    for name in re.findall(r"^(torch|torchvision|torchaudio)==", torch_lock, re.MULTILINE):
+        if name not in installed:
+            lines.add(f"{name} is not installed: its lock has no wheel for {platform.machine()}")
+    queue = [(name, "") for name in installed]  # a distribution and one of its extras, or none
+    asked = set(queue)
+    while queue:
+        name, extra = queue.pop()
+        for requirement in map(Requirement, installed[name].requires or ()):
+            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+                continue
+            needed = canonicalize_name(requirement.name)
+            if needed not in installed:
+                lines.add(f"{name} needs {needed}, which is not installed")
+                continue
+            version = installed[needed].version
+            if not requirement.specifier.contains(version, prereleases=True):
+                lines.add(f"{name} needs {needed}{requirement.specifier}, not {version}")
+            more = {(needed, wanted) for wanted in requirement.extras} - asked
+            asked |= more
+            queue += more
+    return sorted(lines)
+
+
+def main() -> None:
+    """Check what is installed in the folders."""
+    lines = problems(distributions(path=sys.argv[2:]), Path(sys.argv[1]).read_text())
+    if lines:
+        print("\n".join(lines), file=sys.stderr)
+        sys.exit(
+            f"ERROR: locks/torch.{os.environ['TORCH_BUILD']}.txt and poetry.lock do not fit "
+            "together (see above): run `./crate lock`, then build again."
+        )
+
+
+if __name__ == "__main__":
+    main()

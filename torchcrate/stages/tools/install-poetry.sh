@@ -1,0 +1,21 @@
+#!/bin/sh
+# install-poetry.sh LOCK : Poetry as LOCK has it into an environment of its own in POETRY_HOME.
+#
+# Reads VIRTUAL_ENV and POETRY_HOME from the environment.
+set -eu
+lock=$1
+
+python3.11 -m venv --without-pip "$POETRY_HOME/venv"
+uv pip install --no-cache --python "$POETRY_HOME/venv" --require-hashes --requirement "$lock"
+install -d "$POETRY_HOME/bin"
+ln -s ../venv/bin/poetry "$POETRY_HOME/bin/poetry"
+
+# Without VIRTUAL_ENV (after `deactivate`, under sudo or cron) Poetry would install into the system,
+# or make an environment of its own. Whoever starts it this way, from any folder, gets /app/.venv.
+cat >/usr/local/bin/poetry <<POETRY
+#!/bin/sh
+export VIRTUAL_ENV="\${VIRTUAL_ENV:-$VIRTUAL_ENV}" POETRY_VIRTUALENVS_CREATE=false
+exec $POETRY_HOME/bin/poetry "\$@"
+POETRY
+chmod 755 /usr/local/bin/poetry
+poetry --version

@@ -1,0 +1,1 @@
+"""What the tests of images stand on: a pytest plugin, a reader of layers, and a report."""

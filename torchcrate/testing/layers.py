@@ -1,0 +1,241 @@
+"""What an image holds, read from its layers: no container runs that could change it."""
+
+import hashlib
+import json
+import os
+import pickle
+import posixpath
+import re
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from backports import zstd
+
+CHUNK = 1 << 20  # bytes
+ZSTD = b"\x28"  # how what it has packed begins
+# The files whose text the tests read; of all others only the digest is kept.
+READ = re.compile(
+    r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
+    r"|app/\.venv/pyvenv\.cfg|var/lib/dpkg/status|var/lib/dpkg/info/[^/]+\.list"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, folder or link, as a layer has it."""
+
+    path: str  # from the root, without the leading slash
+    type: bytes  # tarfile's
+    mode: int
+    uid: int
+    gid: int
+    mtime: float  # seconds since 1970
+    size: int  # bytes
+    sha256: str = ""  # of a regular file
+    target: str = ""  # of a link
+    head: bytes = b""  # the first 16 bytes of a regular file
+    text: str = field(default="", repr=False)  # of the files that READ names
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a folder."""
+        return self.type == tarfile.DIRTYPE
+
+    @property
+    def is_link(self) -> bool:
+        """Whether this is a symbolic link, whose mode means nothing."""
+        return self.type == tarfile.SYMTYPE
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer, its entries by path, and the instruction that made it."""
+
+    created_by: str
+    entries: dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that an image is: its configuration (with the history), its layers, and secrets found."""
+
+    config: dict
+    layers: list[Layer]
+    canaries: list[str]  # where the words to look for were found
+
+    @property
+    def own(self) -> int:
+        """The index of the first layer that the Dockerfile added to its base image."""
+        for index, layer in enumerate(self.layers):
+            if "install-python.sh" in layer.created_by:
+                return index
+        raise AssertionError("no layer was made by torchcrate/stages/base/install-python.sh")
+
+    @cached_property
+    def files(self) -> dict[str, Entry]:
+        """What a container would see, by path. Do not change it."""
+        return self.merged(self.layers)
+
+    @cached_property
+    def base_files(self) -> dict[str, Entry]:
+        """What the base image had, by path. Do not change it."""
+        return self.merged(self.layers[: self.own])
+
+    @staticmethod
+    def merged(layers: list[Layer]) -> dict[str, Entry]:
+        """Return what a container would see of these layers, by path."""
+        seen: dict[str, Entry] = {}
+        for layer in layers:
+            for path in layer.entries:
+                folder, name = posixpath.split(path)
+                if name == ".wh..wh..opq":  # all that the layers below have in the folder is gone
+                    seen = {p: e for p, e in seen.items() if not p.startswith(f"{folder}/")}
+                elif name.startswith(".wh."):
+                    gone = posixpath.join(folder, name[4:])
+                    seen = {
+                        p: e for p, e in seen.items() if p != gone and not p.startswith(f"{gone}/")
+                    }
+            seen |= {
+                path: entry
+                for path, entry in layer.entries.items()
+                if not posixpath.basename(path).startswith(".wh.")
+            }
+        return seen
+
+
+# A folder to keep in what was read, for several processes that read images with the same layers.
+KEPT = "LAYERS_CACHE"
+# Layers that this process has read, by their names in `docker save`: their entries, and where they
+# have the canary.
+known: dict[str, tuple[dict[str, Entry], list[str]]] = {}
+
+
+def read(tag: str, canary: bytes) -> Contents:
+    """Read an image by way of `docker save`, and look for a canary in everything that it has."""
+    command = ["docker", "image", "inspect", "--format={{.Id}}", tag]
+    digest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    texts, canaries = kept(f"image-{digest}", lambda: save(tag, canary))
+    (manifest,) = json.loads(texts["manifest.json"])
+    config = json.loads(texts[manifest["Config"]])
+    made = [entry for entry in config["history"] if not entry.get("empty_layer")]
+    # An image that was imported has a layer more than its history, at the bottom. None has a line
+    # more than layers, unless something is wrong that test_history is to find.
+    count = len(manifest["Layers"])
+    made = ([{}] * (count - len(made)) + made)[-count:]
+    found = [layer(name) for name in manifest["Layers"]]
+    layers = [
+        Layer(entry.get("created_by", ""), entries)
+        for entry, (entries, _) in zip(made, found, strict=True)
+    ]
+    return Contents(config, layers, canaries + [path for _, paths in found for path in paths])
+
+
+def save(tag: str, canary: bytes) -> tuple[dict[str, bytes], list[str]]:
+    """Read an image's layers; return its other files, and which of those have the canary."""
+    texts: dict[str, bytes] = {}
+    canaries: list[str] = []
+    command = ["docker", "save", tag]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as save:
+        with tarfile.open(fileobj=save.stdout, mode="r|", bufsize=CHUNK) as outer:
+            for member in outer:
+                # Docker 25 and newer write blobs, older ones json files and layer.tar.
+                if not member.isreg() or not re.search(r"^blobs/|json$|/layer\.tar$", member.name):
+                    continue
+                stream = outer.extractfile(member)
+                head = stream.read(1)
+                if head in (b"{", b"["):
+                    texts[member.name] = head + stream.read()
+                    if canary in texts[member.name]:
+                        canaries.append(f"the image's {member.name}")
+                elif head:
+                    layer(member.name, unpacked(Rest(head, stream)), canary)
+        if save.wait():
+            raise RuntimeError(f"`docker save {tag}` failed")
+    return texts, canaries
+
+
+def layer(
+    name: str, stream: IO[bytes] | None = None, canary: bytes = b""
+) -> tuple[dict[str, Entry], list[str]]:
+    """Return what `read_layer` returns of a layer, which is read once."""
+    if name not in known:
+        known[name] = kept(name, lambda: read_layer(stream, canary))
+    return known[name]
+
+
+def kept(name: str, make: Callable[[], object]) -> object:
+    """Return what a function makes, from the folder of KEPT if some process has left it there."""
+    if not os.environ.get(KEPT):
+        return make()
+    file = Path(os.environ[KEPT], re.sub("[/:]", "-", name))
+    if not file.exists():
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(pickle.dumps(make()))
+        unfinished.replace(file)
+    return pickle.loads(file.read_bytes())
+
+
+class Rest:
+    """A stream whose first bytes have been read already."""
+
+    def __init__(self, head: bytes, stream: IO[bytes]) -> None:
+        """Take the bytes and the stream that they came from."""
+        self.head, self.stream = head, stream
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like any file."""
+        head, self.head = self.head, b""
+        return head + self.stream.read(size - len(head) if size >= 0 else size)
+
+
+def unpacked(stream: Rest) -> IO[bytes]:
+    """Return a stream to read a layer from, whether or not it is packed with zstd.
+
+    What is packed with gzip tarfile reads by itself.
+    """
+    head = stream.read(1)
+    stream.head = head
+    return zstd.ZstdFile(stream) if head == ZSTD else stream
+
+
+def read_layer(stream: IO[bytes], canary: bytes) -> tuple[dict[str, Entry], list[str]]:
+    """Return a layer's entries by path, and the paths where the canary is."""
+    entries: dict[str, Entry] = {}
+    canaries: list[str] = []
+    with tarfile.open(fileobj=stream, mode="r|*", bufsize=CHUNK) as layer:
+        for member in layer:
+            path = posixpath.normpath(member.name).lstrip("/")
+            digest, head, text, tail = "", b"", [], b""
+            if member.isreg():
+                sha256, file = hashlib.sha256(), layer.extractfile(member)
+                keep = READ.fullmatch(path)
+                for chunk in iter(lambda file=file: file.read(CHUNK), b""):
+                    sha256.update(chunk)
+                    head = head or chunk[:16]
+                    if canary in tail + chunk:
+                        canaries.append(f"/{path}")
+                    tail = chunk[-len(canary) :]
+                    if keep:
+                        text.append(chunk)
+                digest = sha256.hexdigest()
+            elif member.islnk() and member.linkname in entries:
+                digest = entries[posixpath.normpath(member.linkname)].sha256
+            entries[path] = Entry(
+                path=path,
+                type=member.type,
+                mode=member.mode,
+                uid=member.uid,
+                gid=member.gid,
+                mtime=member.mtime,
+                size=member.size,
+                sha256=digest,
+                target=member.linkname,
+                head=head,
+                text=b"".join(text).decode(errors="replace"),
+            )
+    return entries, canaries

@@ -1,0 +1,274 @@
+"""Merge a newer template into the project, without losing what you changed since.
+
+.template.toml has the template's tree that the project was made from. The template's own `init`
+makes the project anew from that tree and from the newer one, with your answers. torchcrate/ is
+replaced whole, unless it was edited. Of all else the difference of the two is merged, so that there
+is a conflict only where both changed the same lines. Nothing is committed, and no commit of the
+template gets into the project's history.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from argparse import Namespace
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from torchcrate.host import TOP, fail, say
+from torchcrate.tools import TOOLS
+
+RECORD = ".template.toml"
+MACHINERY = "torchcrate"  # the folder that no project edits
+# Made by a command from other files: two versions of them cannot be merged, only made anew.
+LOCKS = ("poetry.lock", "locks/*.txt")
+MADE = ("Dockerfile.cpu", ".devcontainer/cpu/devcontainer.json")
+# For commits that nobody will see, and the same for everybody whatever is configured.
+SETTINGS = (
+    *("-c", "user.name=template", "-c", "user.email=template@localhost", "-c", "gc.auto=0"),
+    *("-c", "commit.gpgSign=false", "-c", "rerere.enabled=false"),
+    *("-c", "core.hooksPath=/dev/null", "-c", "merge.directoryRenames=true"),
+)
+
+
+class GitError(Exception):
+    """A git command failed; the message is git's."""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Return what git prints. Raises GitError with the last line of what it says if it fails."""
+    command = ["git", "-C", str(folder), *SETTINGS, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise GitError(((done.stderr or done.stdout).strip() or "no reason given").splitlines()[-1])
+    return done.stdout.strip()
+
+
+def listed(folder: Path, *arguments: str) -> list[str]:
+    """Return the paths that a git command with -z prints."""
+    return [path for path in git(folder, arguments[0], "-z", *arguments[1:]).split("\0") if path]
+
+
+def recorded() -> str:
+    """Return the template's tree that the project was made from, or end with one sentence."""
+    if not (TOP / RECORD).is_file():
+        fail(
+            f"{TOP} has no {RECORD}, in which `./crate init` notes what a project was made from: "
+            "only a project made by it can be updated."
+        )
+    try:
+        tree = tomllib.loads((TOP / RECORD).read_text())["tree"]
+    except (ValueError, KeyError):
+        tree = None
+    if not isinstance(tree, str):
+        fail(f"{RECORD} names no tree of the template: bring it back with `git log -p {RECORD}`.")
+    return tree
+
+
+def check_clean() -> None:
+    """End with one sentence where the project has changes that a merge would mix with its own."""
+    try:
+        git(TOP, "rev-parse", "--verify", "HEAD")
+        own = git(TOP, "rev-parse", "--show-toplevel") == str(TOP)
+        dirty = git(TOP, "status", "--porcelain", "--untracked-files")
+    except GitError:
+        own, dirty = True, "no commit"
+    if not own:
+        fail(f"{TOP} is a folder of a larger git repository: make it one of its own first.")
+    if dirty:
+        fail(
+            f"{TOP} has changes that are not committed: run `git add --all && git commit` or "
+            "`git stash --include-untracked` first."
+        )
+
+
+def project(bare: Path, commit: str, folder: Path) -> str:
+    """Return the tree of the project that a template's commit makes, with the answers of this one.
+
+    Raises GitError, also with the words of the template's init.py.
+    """
+    git(bare, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+    if not (folder / "crate").is_file():
+        raise GitError(f"commit {commit[:12]} of the template has no ./crate")
+    (folder / ".tools").symlink_to(TOOLS)  # where this very Python is
+    command = [sys.executable, "-B", "crate", "init", "--answers", str(TOP / RECORD)]
+    more = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=folder, check=False, **more)
+    if done.returncode:
+        words = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise GitError(f"its `init` of {commit[:12]} says: {words.removeprefix('ERROR: ')}")
+    return git(folder, "write-tree")
+
+
+def fetch(template: str, ref: str, tree: str, bare: Path) -> tuple[str, str]:
+    """Bring the template into a bare repository; return the commits with the tree and at the ref.
+
+    Ends with one sentence where it has no such commit.
+    """
+    if Path(template).expanduser().is_dir():
+        template = str(Path(template).expanduser().resolve())
+    git(bare.parent, "init", "--quiet", "--bare", str(bare))
+    (bare / "info").mkdir(exist_ok=True)
+    (bare / "info/exclude").write_text("/.tools\n")  # a link, beside what a commit makes
+    refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+    try:
+        git(bare, "fetch", "--quiet", "--update-shallow", "--", template, *refs)
+    except GitError as error:
+        fail(f"git cannot fetch {template!r} ({error}): check --template.")
+    try:
+        new = git(bare, "rev-parse", "--verify", f"{ref}^{{commit}}")
+    except GitError:
+        fail(f"{template} has no branch, tag or commit {ref!r}: name one with --ref.")
+    commits = (line.split() for line in git(bare, "log", "--all", "--format=%H %T").splitlines())
+    old = next((commit for commit, its in commits if its == tree), None)
+    if not old:
+        fail(
+            f"{template} has no commit with the tree {tree}, which {RECORD} says the project was "
+            "made from: put in the tree of the commit that comes next to it, from what `git log "
+            "--format='%T %h %s'` lists in the template."
+        )
+    return old, new
+
+
+def changed(before: str, after: str, *options: str) -> set[str]:
+    """Return the paths that differ between two commits of the project's repository."""
+    paths = options[options.index("--") :] if "--" in options else ()
+    options = options[: len(options) - len(paths)]
+    return set(listed(TOP, "diff", "--name-only", "--no-renames", *options, before, after, *paths))
+
+
+def kind(path: str) -> tuple[PurePosixPath, str]:
+    """Return what a file has in common with others of its kind: the folder and the suffix."""
+    return PurePosixPath(path).parent, PurePosixPath(path).suffix
+
+
+def merge(old: str, new: str) -> dict[str, list[str]]:
+    """Merge the difference of two commits into the work tree and the index; return what to tell.
+
+    That is, each with its paths: `conflicts`, with git's markers in them; `locks` and `made`, which
+    both sides changed and which are the project's still; `deleted` in the project, or `kept` there,
+    while the template has it changed, or no longer.
+    """
+    here = set(listed(TOP, "ls-tree", "-r", "--name-only", "HEAD"))
+    added = changed(old, new, "--diff-filter=A") - here
+    for path in sorted(added):
+        if os.path.lexists(TOP / path):  # git takes what it ignores for expendable
+            raise GitError(
+                f"{path}, which git ignores here, is new in the template: move yours away"
+            )
+    both = changed(old, new) & changed(old, "HEAD") & changed(new, "HEAD")
+    try:
+        git(TOP, "cherry-pick", "--no-commit", "--allow-empty", new)
+    except GitError as error:
+        if not listed(TOP, "ls-files", "--unmerged"):
+            raise GitError(f"git cannot merge: {error}") from None
+    git(TOP, "rm", "-r", "--quiet", "--force", "--ignore-unmatch", "--", MACHINERY)
+    git(TOP, "checkout", "--quiet", new, "--", MACHINERY)
+    stages: dict[str, set[str]] = {}
+    for line in listed(TOP, "ls-files", "--unmerged"):
+        facts, _, path = line.partition("\t")
+        stages.setdefault(path, set()).add(facts.split()[2])
+    tell: dict[str, list[str]] = {
+        key: [] for key in ("conflicts", "locks", "made", "deleted", "kept")
+    }
+    for path in sorted(both | stages.keys()):
+        lock = any(fnmatch(path, pattern) for pattern in LOCKS)
+        if path == RECORD:
+            git(TOP, "checkout", "--quiet", new, "--", path)
+        elif path in here and (lock or (path in MADE and path in stages)):
+            git(TOP, "checkout", "--quiet", "HEAD", "--", path)
+            tell["locks" if lock else "made"].append(path)
+        elif path not in stages:
+            continue
+        elif "2" not in stages[path]:
+            git(TOP, "rm", "--quiet", "--force", "--", path)
+            tell["deleted"].append(path)
+        elif "3" not in stages[path]:
+            git(TOP, "checkout", "--quiet", "HEAD", "--", path)
+            tell["kept"].append(path)
+        else:
+            tell["conflicts"].append(path)
+    tell["lock"] = sorted(both & {"pyproject.toml"}) + tell["locks"]
+    # A new file among others of its kind that were all deleted here, such as the sample's tests.
+    before = set(listed(TOP, "ls-tree", "-r", "--name-only", old))
+    for path in sorted(p for p in added if not p.startswith(f"{MACHINERY}/")):
+        beside = {p for p in before if kind(p) == kind(path)}
+        if beside and not beside & here and listed(TOP, "ls-files", "--", path):
+            git(TOP, "rm", "--quiet", "--force", "--", path)
+            tell["deleted"].append(path)
+    return tell
+
+
+def update(template: str, ref: str, replace: bool) -> int:
+    """Merge the template and say what is to be done then; return 1 where there are conflicts."""
+    tree = recorded()
+    check_clean()
+    started = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="template-") as temporary:
+            bare = Path(temporary, "template.git")
+            old, new = fetch(template, ref, tree, bare)
+            if git(bare, "rev-parse", f"{new}^{{tree}}") == tree:
+                say(f"Nothing to do: the project was made from the template's {new[:12]}.")
+                return 0
+            trees = [
+                project(bare, commit, Path(temporary, name).resolve())
+                for name, commit in (("old", old), ("new", new))
+            ]
+            one = git(bare, "commit-tree", trees[0], "-m", "The project as it was made")
+            words = f"the template's {new[:12]}"  # stand beside the conflict markers
+            two = git(bare, "commit-tree", trees[1], "-p", one, "-m", words)
+            git(bare, "update-ref", "refs/made/new", two)
+            # No reference here keeps the two commits: git forgets them in time.
+            git(TOP, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", "--", str(bare), two)
+        edited = changed(one, "HEAD", "--", MACHINERY)
+        if edited and not replace:
+            fail(
+                f"{MACHINERY}/ is replaced whole, and yours was edited: take what you need of "
+                f"{', '.join(sorted(edited))} elsewhere, then lose the edits with --replace."
+            )
+        started = True
+        tell = merge(one, two)
+    except GitError as error:
+        take_back(started)
+        fail(f"The project was not updated: {str(error).rstrip('.')}.")
+    except BaseException:  # Ctrl-C
+        take_back(started)
+        raise
+    say(f"The template's {old[:12]} … {new[:12]} is merged, staged and not committed.")
+    return report(tell)
+
+
+def take_back(started: bool) -> None:
+    """Take a merge back: before it the work tree was clean."""
+    if started:
+        git(TOP, "reset", "--quiet", "--hard")
+
+
+def report(tell: dict[str, list[str]]) -> int:
+    """Say what is to be done after a merge and return 1 where there are conflicts, else 0."""
+    if tell["deleted"]:
+        say(f"Deleted here, and left so, though the template has it: {', '.join(tell['deleted'])}.")
+    if tell["kept"]:
+        say(f"Changed here, and kept, though the template deleted it: {', '.join(tell['kept'])}.")
+    mending = ["./crate lock"] if tell["lock"] else []
+    mending += ["./crate check --write"] if tell["made"] else []
+    if tell["locks"] or tell["made"]:
+        say(f"Changed on both sides, and yours still: {', '.join(tell['locks'] + tell['made'])}.")
+    commands = ", ".join(f"`{c}`" for c in [*mending, "./crate test", "git commit --all"])
+    if tell["conflicts"]:
+        say(
+            f"Both sides changed the same lines of {', '.join(tell['conflicts'])}: edit what is "
+            f"between the marks <<<<<<< and >>>>>>>, and `git add` it."
+        )
+    say(f"Next: {commands}. Or take it all back: `git reset --hard`.")
+    return bool(tell["conflicts"])
+
+
+def main(options: Namespace) -> int:
+    """Run the command; see the top of this file."""
+    try:
+        return update(options.template, options.ref, options.replace)
+    except KeyboardInterrupt:
+        sys.exit("\nERROR: It was stopped before it was done: the project is as it was.")

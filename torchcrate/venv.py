@@ -1,0 +1,74 @@
+"""Make .venv, the image's environment on this machine: same locks, same digests, no Docker.
+
+For Linux with Python 3.11. BUILD says which torch build, by default what fits this machine; WHEELS
+names a folder of wheels to take torch from. An environment that is there stays as it is until the
+new one, made in .tools, is whole and takes its place.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+from torchcrate import build, host
+from torchcrate.host import TOP, fail, say
+from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks.split_locks import PACKAGES, LockError
+from torchcrate.tools import beside
+
+MEND = "mend that, then run `./crate venv` again"
+
+
+def install(venv: Path, *command: str | Path, **more: str) -> None:
+    """Run a command that installs into an environment, and end the program where it fails."""
+    environment = {**os.environ, "VIRTUAL_ENV": str(venv), **more}
+    if host.run(command, env=environment):
+        fail(f".venv is as it was, since the new one was not made (the reason is above): {MEND}.")
+
+
+def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None:
+    """Make the environment for a torch build. Raises LockError; locks is an empty folder."""
+    index_urls = host.index_url(), os.environ.get("TORCH_INDEX_URL", "")
+    split_locks.split_torch(TOP, locks, torch_build, *index_urls)
+    choices = ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS")
+    split_locks.split_poetry(TOP, locks, *(os.environ.get(n) or host.argument(n) for n in choices))
+    install(venv, "uv", "venv", "--quiet", "--python", "3.11", venv)
+    # A copy, since a build leaves files beside the sources, compiled against this torch perhaps.
+    left = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+    packages = locks / "poetry" / PACKAGES
+    shutil.copytree(TOP / PACKAGES, packages, ignore=left, dirs_exist_ok=True)
+    options = (locks / "poetry/install-dev.options").read_text().split()
+    install(venv, "poetry", "install", "--directory", locks / "poetry", "--no-root", *options)
+
+    pip = ("uv", "pip", "install", "--python", venv, "--no-deps")
+    install(venv, *pip, "--require-hashes", "--requirement", locks / "torch-needs.txt")
+    folder = ("--find-links", wheels) if wheels else ()
+    install(venv, *pip, "--require-hashes", *folder, "--requirement", locks / "torch.txt")
+
+    # Against this very torch: see torchcrate/stages/extensions/build-extensions.sh.
+    path = f"{venv / 'bin'}:{os.environ['PATH']}"
+    for name, how in (("build", ()), ("extensions", ("--no-cache", "--no-build-isolation"))):
+        file = locks / "extensions" / f"{name}.txt"
+        file.write_text(file.read_text().replace("file:///mnt/", f"{packages.parent.as_uri()}/"))
+        if file.read_text():
+            install(venv, *pip, *how, "--requirement", file, PATH=path)
+
+    site = venv / "lib" / "python3.11" / "site-packages"
+    (site / "app_src.pth").write_text(f"{TOP / 'src'}\n")
+
+
+def main(_options: Namespace) -> None:
+    """Run the command."""
+    if sys.platform != "linux":
+        fail("the locks are for Linux: work in the dev image instead, with `./crate shell`.")
+    torch_build = build.choose_build()
+    wheels = build.given().get("WHEELS")
+    try:
+        split_locks.check_addresses((TOP / "pyproject.toml").read_text())
+        with beside(TOP / ".venv") as venv, tempfile.TemporaryDirectory() as folder:
+            make(venv, torch_build, Path(folder), wheels)
+    except LockError as error:
+        fail(str(error))
+    say(f"Made .venv with torch's build {torch_build}: run `source .venv/bin/activate`.")
