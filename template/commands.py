@@ -5,7 +5,7 @@ from __future__ import annotations  # a Mac's own Python is 3.9
 import os
 from importlib import import_module
 
-from torchcrate import tools
+from torchcrate import cli, tools
 from torchcrate.cli import IMAGE_OPTIONS, Command
 from torchcrate.host import TOP
 
@@ -77,6 +77,10 @@ COMMANDS = {
             (("--replace",), {"action": "store_true", "help": "replace files that are in the way"}),
         ),
         tools="poetry",
+    ),
+    "lock": cli.COMMANDS["lock"]._replace(
+        function="template.digests:main",
+        arguments=((("--digests",), {"metavar": "FILE", "help": "a TOML file of digests"}),),
     ),
     "bench": Command(
         "measure against the article's shape and uv's: 1 to 2 hours, 55 GB",

@@ -73,11 +73,15 @@ def python(top: Path) -> str:
 
 
 def cpu_dockerfile(text: str) -> str:
-    """Return Dockerfile.cpu, given Dockerfile: another first line and build, nothing for a GPU."""
-    first = f"# The CPU image, made from Dockerfile by `{WRITE}`: edit that one."
-    text = re.sub(r"\A.*", first, text).replace("docker build ", "docker build -f Dockerfile.cpu ")
-    text = re.sub(r"^ARG TORCH_BUILD=.*", "ARG TORCH_BUILD=cpu", text, flags=re.M)
-    return re.sub(r"^(# GPU only|ENV NVIDIA_).*\n", "", text, flags=re.M)
+    """Return Dockerfile.cpu, given Dockerfile: another build, no GPU, and no comment said twice."""
+    head, rest = text.partition("\n\n")[::2]
+    first = f"# The CPU image, made from Dockerfile by `{WRITE}`: edit that one; it says why."
+    head = re.sub(r"\A.*", first, head).replace("docker build ", "docker build -f Dockerfile.cpu ")
+    heredoc = r"(<<-?([\"']?)(\w+)\2.*?^\t*\3$)"  # may have lines that only look like comments
+    gone = r"^#(?! hadolint| ----)[^\n]*\n|^ENV NVIDIA_[^\n]*\n"
+    rest = re.sub(f"{heredoc}|{gone}", lambda found: found[1] or "", rest, flags=re.M | re.S)
+    rest = re.sub(r"^ARG TORCH_BUILD=.*", "ARG TORCH_BUILD=cpu", rest, flags=re.M)
+    return f"{head}\n\n" + re.sub(r"\n{3,}", "\n\n", rest)
 
 
 def cpu_container(text: str) -> str:

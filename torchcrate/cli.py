@@ -21,7 +21,6 @@ from torchcrate.host import TOP, fail
 SHARED = {
     "build": ("NAME", "the torch build, of a locks/torch.<build>.txt"),
     "wheels": ("FOLDER", "a folder to take torch's wheels from"),
-    "digests": ("FILE", "a TOML file to take the digests of torch's wheels from"),
     "base-image": ("IMAGE", "what to build on"),
     "index-url": ("URL", "a package index in place of the default one"),
     "torch-index-url": ("URL", "a mirror of PyTorch's index"),
@@ -95,7 +94,7 @@ COMMANDS = {
     "lock": Command(
         "bring the locks up to date; with --build: add a torch build",
         "torchcrate.lock:main",
-        ("build", "wheels", "digests", "index-url", "torch-index-url"),
+        ("build", "wheels", "index-url", "torch-index-url"),
         tools="poetry",
     ),
     "check": Command(

@@ -32,7 +32,6 @@ PYTORCH = "https://download.pytorch.org/whl"
 TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
 # The images' platforms: glibc 2.28, as torch's wheels want it; Debian 12 and Ubuntu have newer.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
-DIGEST_KEYS = ("name", "version", "platform", "sha256")
 NO_INDEX = "# Its index is the default one."
 
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
@@ -139,8 +138,7 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
             raise LockError(
                 f"locks/torch.{build}.txt was not made. uv says:\n{error}\n"
                 f"If {TORCH_INDEX_URL}/{build} is out of reach, name a mirror with "
-                f"--torch-index-url URL, a folder of wheels with --wheels FOLDER, or a list of "
-                "digests with --digests FILE."
+                "--torch-index-url URL, or a folder of wheels with --wheels FOLDER."
             ) from error
         found[machine] = {
             split_locks.normalize(package["name"]): (
@@ -180,36 +178,6 @@ def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str
     return found
 
 
-def from_digests(build: str, poetry_lock: dict, file: Path) -> dict[str, Wheels]:
-    """Return {machine: wheels} of the torch family from a list of digests.
-
-    The file is TOML with a table [[wheel]] for each wheel: name, version, platform, sha256. Torch
-    and its sisters have the build's name in their version. What else the build's torch needs of its
-    own, such as triton, is listed in the version that poetry.lock has.
-    """
-    found: dict[str, Wheels] = {machine: {} for machine in PLATFORMS}
-    try:
-        wheels = tomllib.loads(file.read_text())["wheel"]
-        wheels = [{key: wheel[key] for key in DIGEST_KEYS} for wheel in wheels]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise LockError(
-            f"{file} is no list of digests ({error}): it wants TOML with a table [[wheel]] of "
-            f"{', '.join(DIGEST_KEYS)} for each wheel."
-        ) from None
-    versions = split_locks.versions(poetry_lock)
-    family = versions.keys() & split_locks.family(poetry_lock)
-    wanted = {name: next(iter(versions[name])) for name in family}
-    wanted |= {name: f"{version}+{build}" for name, version in roots(poetry_lock).items()}
-    for wheel in wheels:
-        machine = next((m for m in PLATFORMS if wheel["platform"].endswith(m)), None)
-        if machine and wheel["version"] == wanted.get(wheel["name"]):
-            found[machine][wheel["name"]] = (wheel["version"], {wheel["sha256"]})
-    for name in roots(poetry_lock):
-        if name not in found["x86_64"]:
-            raise LockError(f"{file} has no digest of {name} for {build} on x86-64.")
-    return found
-
-
 def render(build: str, index: str, family: dict[str, Wheels], instead: dict[str, str]) -> str:
     """Return the text of locks/torch.<build>.txt: a requirements file with pip's hashes.
 
@@ -237,12 +205,9 @@ def render(build: str, index: str, family: dict[str, Wheels], instead: dict[str,
     return "\n".join(lines) + "\n"
 
 
-def torch_lock(build: str, poetry_lock: dict, wheels: Path | None, digests: Path | None) -> str:
+def torch_lock(build: str, poetry_lock: dict, wheels: Path | None) -> str:
     """Return the text of locks/torch.<build>.txt. Raises LockError where it cannot be made."""
-    if digests:
-        found = from_digests(build, poetry_lock, digests)
-    else:
-        found = from_index(build, poetry_lock, wheels)
+    found = from_index(build, poetry_lock, wheels)
     with_poetry = split_locks.versions(poetry_lock).keys() - split_locks.family(poetry_lock)
     family = {
         machine: {n: w for n, w in all_.items() if n not in with_poetry}
@@ -351,7 +316,7 @@ def replace(file: Path, text: str) -> None:
 
 
 @split_locks.readable()
-def make(only: str, wheels: Path | None, digests: Path | None) -> list[LockError]:
+def make(only: str, wheels: Path | None) -> list[LockError]:
     """Make the locks; return why some of them could not be made. Raises LockError for all."""
     relative_paths()
     poetry_lock_command()
@@ -365,7 +330,7 @@ def make(only: str, wheels: Path | None, digests: Path | None) -> list[LockError
                 split_locks.check_fit(build, file.read_text(), poetry_lock)
                 print(f"locks/{file.name} fits; what it names came from a folder of wheels")
                 continue
-            replace(file, torch_lock(build, poetry_lock, wheels, digests))
+            replace(file, torch_lock(build, poetry_lock, wheels))
         except LockError as error:
             errors.append(error)
     for source in (*sorted(TOP.glob("locks/*.in")), *(f.with_suffix(".in") for f in tools.MORE)):
@@ -382,9 +347,7 @@ def make(only: str, wheels: Path | None, digests: Path | None) -> list[LockError
 def main(options: Namespace) -> int:
     """Run the command; return 1 where a lock was not made."""
     only = options.build
-    wheels, digests = (
-        Path(name).expanduser() if name else None for name in (options.wheels, options.digests)
-    )
+    wheels = Path(options.wheels).expanduser() if options.wheels else None
     errors: list[LockError] = []
     try:
         if only and not re.fullmatch(r"[a-z0-9]+([.][a-z0-9]+)*", only):
@@ -392,13 +355,12 @@ def main(options: Namespace) -> int:
                 f"--build {only} is no name of a torch build: give one such as cpu, cu126 or "
                 "rocm6.4, or a name of your own in small letters and digits."
             )
-        if (wheels or digests) and not only:
-            raise LockError("--wheels and --digests go with one build: add --build NAME.")
-        for file in (wheels, digests):
-            if file and not file.exists():
-                raise LockError(f"{file} does not exist.")
+        if wheels and not only:
+            raise LockError("--wheels goes with one build: add --build NAME.")
+        if wheels and not wheels.is_dir():
+            raise LockError(f"{wheels} is no folder: name the one with torch's wheels.")
         split_locks.check_addresses((TOP / "pyproject.toml").read_text())
-        errors = make(only, wheels, digests)
+        errors = make(only, wheels)
     except LockError as error:
         errors.append(error)
     for error in errors:

@@ -8,9 +8,11 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import partial
 
 import pytest
 
+from template.digests import from_digests
 from template.tests import existing, wheelhouse
 from template.tests.common import REPOSITORY, TOP, unpatched
 from torchcrate import lock
@@ -23,9 +25,11 @@ ARTICLE = TOP / "template" / "examples" / "article"
 BUILD = "cu118"
 
 
-def test_its_lock_is_what_its_digests_say():
+def test_its_lock_is_what_its_digests_say(monkeypatch):
+    of_file = partial(from_digests, ARTICLE / "digests.toml")
+    monkeypatch.setattr(lock, "from_index", of_file)
     poetry_lock = split_locks.read(ARTICLE / "poetry.lock")
-    made = lock.torch_lock(BUILD, poetry_lock, None, ARTICLE / "digests.toml")
+    made = lock.torch_lock(BUILD, poetry_lock, None)
     assert (ARTICLE / f"locks/torch.{BUILD}.txt").read_text() == made
     assert split_locks.pins(made) == {
         "torch": "2.0.1+cu118",

@@ -22,6 +22,14 @@ def test_they_are_as_made(file):
     assert file.read_text() == GENERATED[file], "run `./crate check --write`"
 
 
+def test_a_heredoc_keeps_what_looks_like_a_comment():
+    text = (
+        "# The GPU image.\n\n# Why.\nCOPY <<-'END' /run\n#!/bin/sh\n# why\n\tEND\n# Why.\nUSER 1\n"
+    )
+    made = check.cpu_dockerfile(text).partition("\n\n")[2]
+    assert made == "COPY <<-'END' /run\n#!/bin/sh\n# why\n\tEND\nUSER 1\n"
+
+
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cpu"])
 def test_hadolint(name):
     hadolint = Path(sys.executable).parent / "hadolint"

@@ -56,7 +56,7 @@ def test_all_that_poetry_lock_lacks_is_named_at_once(monkeypatch):
     wheels = {name: ("1.0", {DIGEST}) for name in ("torch", "triton", "cmake", "lit")}
     monkeypatch.setattr(lock, "from_index", lambda *_: {"x86_64": wheels})
     with pytest.raises(LockError, match=r"needs cmake, lit, .* `./crate add cmake lit`"):
-        lock.torch_lock("cu117", poetry_lock(torch="1.0"), None, None)
+        lock.torch_lock("cu117", poetry_lock(torch="1.0"), None)
 
 
 def test_rendered_lock_is_read_back():
@@ -74,48 +74,6 @@ def test_a_package_for_one_machine_is_marked():
     )
     assert 'a==1 ; platform_machine == "x86_64" \\' in text
     assert 'b==1 ; platform_machine == "aarch64" \\' in text
-
-
-@pytest.fixture
-def digests(tmp_path):
-    file = tmp_path / "digests.toml"
-    file.write_text(
-        "\n".join(
-            f'[[wheel]]\nname="torch"\nversion="{version}"\nplatform="manylinux_2_28_{machine}"\n'
-            f'sha256="{digest}"'
-            for version, machine, digest in [
-                ("1.0+cpu", "x86_64", "1" * 64),
-                ("1.0+cpu", "aarch64", "2" * 64),
-                ("1.0+cu118", "x86_64", "3" * 64),
-                ("0.9+cpu", "x86_64", "4" * 64),
-            ]
-        )
-    )
-    return file
-
-
-def test_from_digests_takes_the_builds_wheels_of_this_version(digests):
-    text = lock.torch_lock("cpu", poetry_lock(torch="1.0"), None, digests)
-    assert text == (
-        "--index-url https://download.pytorch.org/whl/cpu\n"
-        "# The torch family of build cpu, made by `./crate lock`. Do not edit.\n"
-        f"torch===1.0+cpu \\\n    --hash=sha256:{'1' * 64} \\\n    --hash=sha256:{'2' * 64}\n"
-    )
-
-
-def test_from_digests_takes_what_else_the_builds_torch_needs(digests):
-    wheel = '\n[[wheel]]\nname="triton"\nversion="2.0"\nplatform="linux_x86_64"\nsha256="{}"'
-    digests.write_text(digests.read_text() + wheel.format("5" * 64))
-    poetry = poetry_lock(torch="1.0", triton="2.0")
-    poetry["package"][0]["dependencies"]["triton"] = "2.0"
-    text = lock.torch_lock("cu118", poetry, None, digests)
-    assert split_locks.pins(text) == {"torch": "1.0+cu118", "triton": "2.0"}
-    assert f"--hash=sha256:{'5' * 64}" in text
-
-
-def test_from_digests_that_lack_one(digests):
-    with pytest.raises(LockError, match="has no digest of torchvision for cpu"):
-        lock.torch_lock("cpu", poetry_lock(torch="1.0", torchvision="0.1"), None, digests)
 
 
 def test_a_folder_of_wheels_names_the_exact_version(tmp_path):
@@ -161,7 +119,7 @@ def test_an_index_without_that_version_is_named(monkeypatch):
 
     monkeypatch.setattr(lock, "uv_compile", none)
     with pytest.raises(LockError, match=r"whl/cu126 has no torch 9.9\+cu126 for Python 3.11"):
-        lock.torch_lock("cu126", poetry_lock(torch="9.9"), None, None)
+        lock.torch_lock("cu126", poetry_lock(torch="9.9"), None)
 
 
 @pytest.mark.parametrize(
@@ -199,14 +157,6 @@ def test_a_folder_of_wheels_that_lacks_one(tmp_path):
         lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine")
 
 
-@pytest.mark.parametrize("text", ["no [toml", "wheel = 1", "[[wheel]]\nname = 'torch'"])
-def test_a_list_of_digests_that_is_none(tmp_path, text):
-    file = tmp_path / "digests.toml"
-    file.write_text(text)
-    with pytest.raises(LockError, match="digests.toml is no list of digests"):
-        lock.from_digests("cpu", poetry_lock(torch="1.0"), file)
-
-
 def test_a_project_without_torch():
     with pytest.raises(LockError, match="run `poetry add torch==VERSION`"):
         lock.roots(poetry_lock(numpy="1.0"))
@@ -220,7 +170,7 @@ def test_an_index_out_of_reach_is_one_message_with_the_remedies(monkeypatch):
     with pytest.raises(
         LockError, match=r"torch.cu126.txt was not made(.|\n)*dns(.|\n)*--wheels FOLDER"
     ):
-        lock.torch_lock("cu126", poetry_lock(torch="1.0"), None, None)
+        lock.torch_lock("cu126", poetry_lock(torch="1.0"), None)
 
 
 def test_a_lock_is_replaced_whole(tmp_path, monkeypatch, capsys):
