@@ -73,6 +73,7 @@ class Plan:
     files: dict[str, str] = field(default_factory=dict)
     changed: dict[str, str] = field(default_factory=dict)  # of their files: what about them
     kept: dict[str, str] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)  # of torchcrate/, to be deleted
 
 
 # ---- what the project is ----
@@ -461,12 +462,15 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         found = ", ".join(blocked)
         raise AdoptError(f"{folder} has {found} where a {kind} of that name is to go: rename it.")
     in_the_way = sorted(name for name, text in our.items() if other(name, text))
+    plan.gone = [n for n in tracked(folder) if n.startswith("torchcrate/") and n not in our]
+    in_the_way += plan.gone
     if in_the_way and not replace:
         raise AdoptError(
             f"{folder} has {', '.join(in_the_way)} already, other than the template's: move what "
             "you need of it elsewhere, or have it replaced with --replace."
         )
     plan.changed = dict.fromkeys(in_the_way, "replaced, as --replace says")
+    plan.changed |= dict.fromkeys(plan.gone, "deleted, as --replace says: torchcrate/ has no such")
     our |= change_gitignore(plan, folder)
     if project.has_pytest:
         our |= change_pytest(plan, folder, pyproject)
@@ -544,6 +548,10 @@ def write(plan: Plan, folder: Path) -> None:
     """Write what is planned, or leave the project as it was."""
     undo: list[Callable[[], object]] = []
     try:
+        for name in plan.gone:
+            target = folder / name
+            undo.append(partial(target.write_bytes, target.read_bytes()))
+            target.unlink()
         for name, text in plan.files.items():
             target = folder / name
             for parent in reversed(target.parents):
@@ -599,7 +607,7 @@ def main(options: Namespace) -> None:
         folder = Path(options.into).expanduser()
         project, pyproject = read_project(folder, options.build, options.code, options.command)
         plan = make_plan(project, pyproject, options.replace)
-        if not plan.files:
+        if not plan.files and not plan.gone:
             print(f"Nothing to do: {folder} has it all.")
             return
         if git(folder, "status", "--porcelain", "--", "."):

@@ -352,6 +352,14 @@ def test_a_file_in_the_way(project, name):
     assert (folder / name).read_text() != "theirs\n"
 
 
+def test_a_module_of_another_version_is_deleted(project):
+    folder = project("src", files={"torchcrate/old.py": "theirs\n", "torchcrate/.gitignore": "x\n"})
+    assert " has torchcrate/.gitignore, torchcrate/old.py already" in refused(folder)
+    assert "Changed: torchcrate/old.py: deleted" in adopted(folder, "--replace")
+    assert not (folder / "torchcrate/old.py").exists()
+    assert (folder / "torchcrate/build.py").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["torchcrate", "tests/image", "Dockerfile/x", "locks/uv.txt/x", "crate/src/lib.rs"]
 )
