@@ -206,8 +206,9 @@ def pytorch_build(image: Image, torch_lock: dict[str, str]) -> str | None:
 def workspace(image: Image, tmp_path: Path) -> Path:
     """Return a copy of the image's project to mount."""
     folder = tmp_path / "workspace"
-    ignored = shutil.ignore_patterns(".git", ".tools", ".venv", "template", "results", "reports")
-    shutil.copytree(image.project, folder, ignore=ignored, symlinks=True)
+    left = {".git", ".tools", ".venv", "template", "results", "reports"}  # at the top, not below it
+    top = str(image.project)
+    shutil.copytree(top, folder, ignore=lambda at, _: left if at == top else (), symlinks=True)
     return folder
 
 
