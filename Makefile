@@ -8,6 +8,14 @@ run test:
 test-all test-slow:
 	@./crate $@
 
+# What other targets were called that this file had.
+was_bench-quick = bench --quick
+was_check = contract IMAGE --build BUILD
+was_engine-remove = engine remove
+was_engine-stop = engine stop
+was_help = --help
+was_lock-check = check
+
 # <!-- /template -->
 %:
-	@echo "make $@ is ./crate $@ now: ./crate --help lists the commands." >&2; exit 2
+	$(error make has no target $@: type ./crate $(or $(was_$@),$@). ./crate --help lists the commands)

@@ -10,7 +10,7 @@ variable "TORCH_BUILD" { default = "cu130" }
 # Your project's version, for the image's label.
 variable "VERSION" { default = "" }
 
-# Mirrors (see the README) and a folder of wheels; empty: the public ones, and none.
+# Mirrors and a folder of wheels; empty: the public ones, and none.
 variable "INDEX_URL" { default = "" }
 variable "TORCH_INDEX_URL" { default = "" }
 variable "APT_MIRROR" { default = "" }

@@ -5,7 +5,7 @@ from __future__ import annotations  # a Mac's own Python is 3.9
 import os
 from importlib import import_module
 
-from torchcrate import cli, tools
+from torchcrate import tools
 from torchcrate.cli import IMAGE_OPTIONS, Command
 from torchcrate.host import TOP
 
@@ -78,13 +78,17 @@ COMMANDS = {
         ),
         tools="poetry",
     ),
-    "lock": cli.COMMANDS["lock"]._replace(
-        function="template.digests:main",
-        arguments=((("--digests",), {"metavar": "FILE", "help": "a TOML file of digests"}),),
+    "lock-digests": Command(
+        "lock a torch build from a list of its wheels' digests, where no index has them",
+        "template.digests:main",
+        ("build", "index-url"),
+        ((("file",), {"help": "TOML: a table [[wheel]] for each wheel"}),),
+        tools="poetry",
     ),
     "bench": Command(
         "measure against the article's shape and uv's: 1 to 2 hours, 55 GB",
         "template.bench.bench:main",
+        ("wheels",),
         arguments=(
             (("--quick",), {"action": "store_true", "help": "with torch for the CPU"}),
             (("--only",), {"choices": ("article", "uv", "ours"), "help": "one of the three"}),

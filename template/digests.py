@@ -1,7 +1,7 @@
 """Lock a torch build from a list of its wheels' digests, where PyTorch's index is out of reach.
 
-`./crate lock --build cpu --digests FILE`, in the template only: a project locks from an index or
-from a folder of wheels.
+`./crate lock-digests --build cpu FILE`, in the template only: a project locks from an index or from
+a folder of wheels.
 """
 
 import tomllib
@@ -51,8 +51,8 @@ def from_digests(
 
 def main(options: Namespace) -> int:
     """Make locks; return 1 where one was not made."""
-    if options.digests and not options.build:
-        fail("--digests goes with one build: add --build NAME.")
-    if options.digests:
-        lock.from_index = partial(from_digests, Path(options.digests).expanduser())
+    if not options.build:
+        fail("say which torch build the digests are of: add --build NAME.")
+    lock.from_index = partial(from_digests, Path(options.file).expanduser())
+    options.wheels = ""
     return lock.main(options)

@@ -116,7 +116,7 @@ def check_description(description: str) -> None:
     if not description.strip() or not description.isprintable() or len(description) > 500:
         raise InitError(
             f"The description {quoted(description)} is not one line of up to 500 letters: give "
-            "DESCRIPTION='What it is'."
+            "--description 'What it is'."
         )
 
 
@@ -325,9 +325,8 @@ def bake(text: str, answers: Answers) -> str:
 
 def renovate(text: str, _answers: Answers) -> str:
     """Return renovate.json without the template's own paths."""
-    text = re.sub(r"^.*\btemplate/.*\n", "", text, flags=re.M)
-    text = re.sub(r'^  "ignorePaths": \[\s*\],\n', "", text, flags=re.M)
-    return re.sub(r",(\s*\])", r"\1", text)
+    text = re.sub(r'^  "ignorePaths": \[[^\]]*\],\n', "", text, flags=re.M)
+    return re.sub(r', "[^"]*\btemplate/[^"]*"', "", text)
 
 
 SPECIAL = {

@@ -132,7 +132,7 @@ def room() -> None:
     if free(root) * GIB < NEEDED[kind]:
         fail(
             f"{root} has {free(root):.1f} GiB free, and {wanted}: take a larger runner "
-            "(`runner` in .github/workflows/ci.yml)."
+            "(`runs-on` in .github/workflows)."
         )
     write("room.json", {"before": free(root), "root": root})
 

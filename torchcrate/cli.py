@@ -45,7 +45,7 @@ STEPS = ("room", "store", "image", "test", "push", "publish", "summary")
 COMMAND = (("command",), {"nargs": argparse.REMAINDER, "help": "what to run instead"})
 COMMANDS = {
     "run": Command(
-        "build the image and run the sample in it; results in ./results",
+        "build the image and run what it is for; results in ./results",
         "torchcrate.build:run_image",
         IMAGE_OPTIONS,
         (COMMAND,),

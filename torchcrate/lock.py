@@ -241,6 +241,7 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None) -> str:
 def lock_tools(source: Path) -> None:
     """Write the lock of one of locks/*.in; what is locked and still fits stays."""
     target = source.with_suffix(".txt")
+    before = target.read_bytes() if target.is_file() else b""
     code = host.run(
         [
             *("uv", "pip", "compile", source.name, "--output-file", target.name, "--quiet"),
@@ -251,7 +252,8 @@ def lock_tools(source: Path) -> None:
     )
     if code:
         raise LockError(f"{target.relative_to(TOP)} was not made (what uv says is above).")
-    print(f"{target.relative_to(TOP)} is up to date")
+    up_to_date = target.read_bytes() == before
+    print(f"{target.relative_to(TOP)} {'is up to date' if up_to_date else 'written'}")
 
 
 def with_relative_paths(pyproject_text: str, folder: Path) -> str:

@@ -55,7 +55,8 @@ def recorded() -> str:
     if not (TOP / RECORD).is_file():
         fail(
             f"{TOP} has no {RECORD}, in which `./crate init` notes what a project was made from: "
-            "only a project made by it can be updated."
+            "only a project made by it can be updated. For one that adopted the images, run "
+            "`./crate adopt --into PROJECT --replace` in a newer template."
         )
     try:
         tree = tomllib.loads((TOP / RECORD).read_text())["tree"]

@@ -56,7 +56,9 @@ def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None
             install(venv, *pip, *how, "--requirement", file, PATH=path)
 
     site = venv / "lib" / "python3.11" / "site-packages"
-    (site / "app_src.pth").write_text(f"{TOP / 'src'}\n")
+    code = [(TOP / name, target) for name, target in build.code().items()]
+    found = {path if target == "/app/src" else path.parent for path, target in code}
+    (site / "app_src.pth").write_text("".join(f"{folder}\n" for folder in sorted(found)))
 
 
 def main(_options: Namespace) -> None:

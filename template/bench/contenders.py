@@ -51,7 +51,7 @@ class Contender:
     def prepare(self) -> None:
         """Fill the folder with the project, as this way of building it has it."""
         listed = subprocess.run(
-            ["git", "ls-files", "-z", "--", ":!benchmark", ":!tests", ":!examples"],
+            ["git", "ls-files", "-z", "--", ":!template/bench", ":!template/examples"],
             cwd=TOP,
             stdout=subprocess.PIPE,
             check=True,
@@ -209,7 +209,7 @@ class Ours(Contender):
     """This repository's own image."""
 
     def lock(self) -> None:
-        """As docs/dependencies.md has it."""
+        """As docs/torch.md has it."""
         words = ["./crate", "lock", f"--build={self.build}"]
         run(*words, *([f"--wheels={self.wheels}"] if self.wheels else []), folder=self.folder)
 

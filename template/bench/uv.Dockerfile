@@ -36,4 +36,4 @@ COPY --from=builder --chown=nonroot:nonroot /app /app
 ENV PATH=/app/.venv/bin:$PATH
 USER nonroot
 WORKDIR /app
-CMD ["python", "-m", "torchcrate"]
+CMD ["python", "-m", "digits"]

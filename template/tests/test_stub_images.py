@@ -7,11 +7,11 @@ pytestmark = pytest.mark.stub
 # How many tests there are at least. A base is the same whatever is built on it, and of stubs the
 # two Dockerfiles differ by torch alone.
 IMAGES = {
-    ("gpu", "base"): 20,
-    ("gpu", "runtime"): 90,
-    ("gpu", "dev"): 60,
+    ("gpu", "base"): 12,
+    ("gpu", "runtime"): 65,
+    ("gpu", "dev"): 43,
     ("cpu", "runtime"): 6,
-    ("debian-13", "base"): 20,
+    ("debian-13", "base"): 12,
 }
 
 

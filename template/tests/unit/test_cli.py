@@ -125,8 +125,20 @@ def test_what_runs_on_python_3_9():
         assert "strict=" not in file.read_text(), file
 
 
-@pytest.mark.parametrize("target", ["lock", "venv", "lock-check"])
-def test_make_names_what_took_a_targets_place(target):
-    done = subprocess.run(["make", target], cwd=TOP, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    "target, command",
+    [
+        ("lock", "lock"),
+        ("check", "contract IMAGE --build BUILD"),
+        ("lock-check", "check"),
+        ("engine-stop", "engine stop"),
+        ("x$(touch p)", "x"),
+        ('"; touch p; "', '"; touch p; "'),
+    ],
+)
+def test_make_names_what_took_a_targets_place(target, command, tmp_path):
+    (tmp_path / "Makefile").write_text((TOP / "Makefile").read_text())
+    done = subprocess.run(["make", target], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode
-    assert f"make {target} is ./crate {target} now" in done.stderr
+    assert f": type ./crate {command}" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["Makefile"]

@@ -1,8 +1,9 @@
 #!/bin/sh
 # hold-torch.sh DIR CODE: keep torch as it is in `dev`, let any user install what else there is.
 #
-# CODE is the folder with the code, in the project. DIR holds dev (the folder of this script), split_locks.py, prune.txt and torch.txt, the torch lock
-# of the build that TORCH_BUILD names. Reads VIRTUAL_ENV and POETRY_HOME from the environment.
+# DIR holds dev (the folder of this script), split_locks.py, prune.txt and torch.txt, the torch lock of
+# the build that TORCH_BUILD names. CODE is the folder with the code, in the project. Reads
+# VIRTUAL_ENV and POETRY_HOME from the environment.
 set -eu
 dir=$1 code=$2
 
