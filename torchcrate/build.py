@@ -261,7 +261,9 @@ def start(options: Namespace, *command: str, dev: bool = False) -> int:
     environment = engine.connect()
     tag = build(environment, torch_build, dev)
     say(f"Image: {tag}")
-    return run(environment, tag, torch_build, list(command or options.command), dev)
+    words = list(command or options.command)
+    words = words[1:] if words[:1] == ["--"] else words
+    return run(environment, tag, torch_build, words, dev)
 
 
 def run_image(options: Namespace) -> int:

@@ -81,7 +81,7 @@ def cpu_dockerfile(text: str) -> str:
     gone = r"^#(?! hadolint| ----)[^\n]*\n|^ENV NVIDIA_[^\n]*\n"
     rest = re.sub(f"{heredoc}|{gone}", lambda found: found[1] or "", rest, flags=re.M | re.S)
     rest = re.sub(r"^ARG TORCH_BUILD=.*", "ARG TORCH_BUILD=cpu", rest, flags=re.M)
-    return f"{head}\n\n" + re.sub(r"\n{3,}", "\n\n", rest)
+    return f"{head}\n\n" + re.sub(r"\n{3,}(?!# ----)", "\n\n", rest)
 
 
 def cpu_container(text: str) -> str:
@@ -103,7 +103,11 @@ def generated(top: Path) -> dict[Path, str]:
             container / "gpu/devcontainer.json",
         ),
     )
-    return {file: make(source.read_text()) for file, make, source in made if file.is_file()}
+    return {
+        file: make(source.read_text())
+        for file, make, source in made
+        if file.is_file() and source.is_file()
+    }
 
 
 def dockerfiles(top: Path) -> Iterator[str]:

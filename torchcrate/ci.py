@@ -109,7 +109,7 @@ def free(folder: Path | str = TOP) -> float:
 
 def table(head: tuple, rows: list[tuple]) -> Iterator[str]:
     """Yield a Markdown table, with numbers to the right."""
-    right = [isinstance(cell, int | float) for cell in rows[0]] if rows else [False] * len(head)
+    right = [isinstance(cell, (int, float)) for cell in rows[0]] if rows else [False] * len(head)
     for row in (head, ["---:" if number else "---" for number in right], *rows):
         yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
 

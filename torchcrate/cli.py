@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from torchcrate import host, tools
@@ -166,15 +167,17 @@ def parser() -> argparse.ArgumentParser:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the parsed options; for a command that hands its arguments on, those as `words`."""
     main = parser()
-    command = COMMANDS.get(arguments[0]) if arguments else None
+    name = arguments[0] if arguments else ""
+    command = COMMANDS.get(name)
     if command and command.words and not {"-h", "--help"} & set(arguments[1:]):
-        known, words = argparse.ArgumentParser(add_help=False, allow_abbrev=False), arguments[1:]
+        known = argparse.ArgumentParser(f"./crate {name}", add_help=False, allow_abbrev=False)
+        words = arguments[1:]
         for option in command.options:
             known.add_argument(f"--{option}")
         for names, more in command.arguments:
             known.add_argument(*names, **more)
         options, words = known.parse_known_args(words)
-        options.subcommand, options.words = arguments[0], words
+        options.subcommand, options.words = name, words
         return options
     return main.parse_args(arguments)
 
@@ -188,18 +191,24 @@ def main(arguments: list[str]) -> int:
         value = getattr(options, name)
         if value is not None:
             os.environ[name.upper()] = value
-        setattr(options, name, os.environ.get(name.upper(), ""))
+        value = os.environ.get(name.upper(), "")
+        if value and name in ("wheels", "netrc"):  # commands start others, in other folders
+            value = os.environ[name.upper()] = str(Path(os.path.expanduser(value)).absolute())  # noqa: PTH111
+        setattr(options, name, value)
+    for option in ("into", "template", "answers"):
+        if getattr(options, option, None) == "":
+            fail(f"--{option} is empty: name what is meant.")
     host.check_addresses()
-    if command.tools and not tools.inside(command.tools):
-        python, environment = tools.ready(command.tools)
-        again = [str(python), str(TOP / "crate"), *arguments]
-        sys.stdout.flush()
-        os.execve(again[0], again, environment)
-    if command.engine:
-        for prepare in PREPARE:
-            prepare()
     module, _, function = command.function.partition(":")
     try:
+        if command.tools and not tools.inside(command.tools):
+            python, environment = tools.ready(command.tools)
+            again = [str(python), str(TOP / "crate"), *arguments]
+            sys.stdout.flush()
+            os.execve(again[0], again, environment)
+        if command.engine:
+            for prepare in PREPARE:
+                prepare()
         return getattr(import_module(module), function)(options) or 0
     except KeyboardInterrupt:
         fail("stopped.")

@@ -52,14 +52,14 @@ def masked(text: str) -> str:
 
 def check_address(name: str, url: str) -> str:
     """Return an address, which may be "". Ends the program where it is none, or has a password."""
-    if url and not re.fullmatch(r"\w+://\S+", url):
-        fail(
-            f"{name} is {url!r}, which is no address: give one like https://mirror.example/simple."
-        )
     if "@" in url:  # anywhere: a password may have a / in it
         fail(
             f"{name} holds a user or a password, which would stay readable in logs, locks and "
             "images: take it out, put it into ~/.netrc, and add NETRC=$HOME/.netrc to builds."
+        )
+    if url and not re.fullmatch(r"\w+://\S+", url):
+        fail(
+            f"{name} is {url!r}, which is no address: give one like https://mirror.example/simple."
         )
     return url
 

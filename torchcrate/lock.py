@@ -133,7 +133,7 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
                 raise LockError(
                     f"locks/torch.{build}.txt was not made, since {index} has no {name} "
                     f"{version} for Python 3.11: choose another version in pyproject.toml, or "
-                    "another BUILD, and run `./crate lock` again."
+                    "another --build, and run `./crate lock` again."
                 ) from error
             raise LockError(
                 f"locks/torch.{build}.txt was not made. uv says:\n{error}\n"

@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
         "POETRY_REQUESTS_TIMEOUT": "90",
         "POETRY_REQUESTS_MAX_RETRIES": "3",
         **os.environ,
-        "PATH": f"{TOOLS}/uv/bin:{TOOLS}/poetry/bin:{os.environ['PATH']}",
+        "PATH": f"{TOOLS}/uv/bin:{TOOLS}/poetry/bin:{os.environ.get('PATH', os.defpath)}",
         "INDEX_URL": index,
         "UV_DEFAULT_INDEX": index,
         "POETRY_PYPI_MIRROR_URL": index,
@@ -55,14 +55,18 @@ def environment() -> dict[str, str]:
 def ready(name: str) -> tuple[Path, dict[str, str]]:
     """Return the Python of an environment, set up if need be, and the environment to run it in."""
     more = environment()
-    TOOLS.mkdir(exist_ok=True)
+    try:
+        TOOLS.mkdir(exist_ok=True)
+    except OSError as error:
+        fail(f"{TOOLS} cannot be made ({error.strerror}): run this where you may write to {TOP}.")
     for one, make, lock in (
         ("poetry", poetry, [TOP / "locks/poetry.txt", TOP / "locks/uv.txt"]),
         ("tests", tests, [tests_lock(), *MORE]),
     ):
         stamp = "\n".join([str(TOOLS), *(hashlib.sha256(f.read_bytes()).hexdigest() for f in lock)])
         file = TOOLS / one / "made-from"
-        if not (file.is_file() and file.read_text() == stamp):
+        works = os.access(TOOLS / one / "bin/python", os.X_OK)  # its link may lead nowhere by now
+        if not (works and file.is_file() and file.read_text() == stamp):
             make(more)
             file.write_text(stamp)
         if one == name:

@@ -41,7 +41,9 @@ def git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *SETTINGS, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise GitError(((done.stderr or done.stdout).strip() or "no reason given").splitlines()[-1])
+        lines = ((done.stderr or done.stdout).strip() or "no reason given").splitlines()
+        told = [line for line in lines if line.startswith(("fatal:", "error:"))]
+        raise GitError((told or lines[-1:])[0].rstrip("."))
     return done.stdout.strip()
 
 

@@ -81,10 +81,10 @@ def family(poetry_lock: dict) -> set[str]:
 
 
 def read(file: Path) -> dict:
-    """Return a parsed TOML file. Raises LockError where it is none."""
+    """Return a parsed TOML file. Raises LockError where it is none, or is not there."""
     try:
         return tomllib.loads(file.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LockError(
             f"{file.name} cannot be read ({error}): mend it, then run `./crate lock`."
         ) from None
