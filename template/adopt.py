@@ -32,7 +32,7 @@ PYTHON = ">=3.11,<3.12"  # the images'
 
 # What comes as it is: the machinery, the command, the contract but for what the sample promises.
 OURS = re.compile(
-    r"torchcrate/.+|crate|tests/image/(?!.+/test_the_sample_).+\.py|apt/.+\.txt|packages/README\.md"
+    r"torchcrate/.+|crate|tests/image/(?!.+/test_sample).+\.py|apt/.+\.txt|packages/README\.md"
     r"|locks/(poetry|uv)\.(in|txt)"
 )
 # How the project's code looks is its own business, and the dev containers are not brought.

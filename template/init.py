@@ -507,7 +507,7 @@ Everything is staged, nothing committed. What is next:
   ./crate lint              what CI asks first
   git commit --message 'Start {name}'
 Replace the sample in src/{package} by your own code. What goes with it:
-  git rm 'tests/test_*.py' 'tests/image/*/test_the_sample_*.py'"""
+  git rm 'tests/test_*.py' 'tests/image/*/test_sample*.py'"""
 
 
 def main(options: Namespace) -> int:

@@ -30,22 +30,22 @@ APT_MOUNTS = """--mount=type=cache,target=/var/cache/apt,sharing=locked \\
     --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \\
     """  # noqa: E501
 
-DEFAULT = "base/test_python_is_the_default.py::"
-WHOLE = "base/test_python_is_whole.py::"
-POETRY = "dev/test_poetry_uses_the_venv.py::"
-DONE = "dev/test_the_lock_leaves_nothing_to_do.py::"
-COMPILES = "dev/test_torch_compiles.py::"
-HELD = "dev/test_torch_is_held.py::"
-STUBS = "dev/test_torch_is_held_on_stubs.py::"
-BUILD = "torch/test_torch_is_the_build.py::"
+DEFAULT = "base/test_default_python.py::"
+WHOLE = "base/test_standard_library.py::"
+POETRY = "dev/test_poetry.py::"
+DONE = "dev/test_lock_is_installed.py::"
+COMPILES = "dev/test_torch_compile.py::"
+HELD = "dev/test_held_torch.py::"
+STUBS = "dev/test_held_torch_on_stubs.py::"
+BUILD = "torch/test_torch_build.py::"
 COMPUTES = "torch/test_torch_computes.py::"
-LOCKS = "torch/test_the_image_is_the_locks.py::"
-FILES = "runtime/test_every_file_is_accounted_for.py::"
-SLIM = "runtime/test_runtime_is_slim.py::"
-RIGHTS = "runtime/test_it_needs_no_rights.py::"
-RUNS = "runtime/test_it_runs_where_users_run_it.py::"
-SECRETS = "runtime/test_no_secret_stays.py::"
-LABELS = "runtime/test_it_says_what_it_is.py::"
+LOCKS = "torch/test_locked_packages.py::"
+FILES = "runtime/test_files.py::"
+SLIM = "runtime/test_slim.py::"
+RIGHTS = "runtime/test_permissions.py::"
+RUNS = "runtime/test_any_user.py::"
+SECRETS = "runtime/test_no_secrets.py::"
+LABELS = "runtime/test_labels.py::"
 
 BASE = [
     Mutation(

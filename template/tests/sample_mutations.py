@@ -2,9 +2,9 @@
 
 from template.tests.edits import Mutation, at_end, replace
 
-IN_DEV = "dev/test_the_sample_in_dev.py::"
-RUNS = "runtime/test_it_runs_where_users_run_it.py::"
-SAMPLE = "runtime/test_the_sample_trains.py::"
+IN_DEV = "dev/test_sample_in_dev.py::"
+RUNS = "runtime/test_any_user.py::"
+SAMPLE = "runtime/test_sample.py::"
 TRAINING = "only with a whole torch does the sample get as far as that"
 
 DEV = [
@@ -17,7 +17,7 @@ DEV = [
     ),
     Mutation(
         "the doctor does not look at the lock",
-        "dev/test_the_doctor_in_dev.py::test_the_doctor_notices_another_torch",
+        "dev/test_doctor_in_dev.py::test_the_doctor_notices_another_torch",
         "torch was changed since",
         replace("torchcrate/doctor.py", "if done.returncode:", "if False:"),
     ),
@@ -49,7 +49,7 @@ RUNTIME = [
     ),
     Mutation(
         "the doctor always fails",
-        "runtime/test_the_doctor.py::test_the_doctor_exits_as_it_finds",
+        "runtime/test_doctor.py::test_the_doctor_exits_as_it_finds",
         "(1, []) == (0, [])",
         replace("torchcrate/doctor.py", "return bool(problems)", "return 1"),
         real=True,

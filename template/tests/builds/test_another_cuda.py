@@ -85,7 +85,7 @@ def test_build_and_contract(project_and_url, docker_build, hold, engine):
         *(f"--build-arg=TORCH_BUILD={BUILD}", f"--build-arg=TORCH_INDEX_URL={url}"),
     )
     assert done.code == 0, done.output
-    found = hold(image, False, "torch", "runtime/test_every_file_is_accounted_for.py")
-    assert "torch/test_torch_is_the_build.py::test_cuda" in found
+    found = hold(image, False, "torch", "runtime/test_files.py")
+    assert "torch/test_torch_build.py::test_cuda" in found
     assert set(found.values()) == {""}, found
     engine.images.remove(image.tag, force=True)

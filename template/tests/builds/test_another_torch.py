@@ -1,6 +1,6 @@
 """Another torch than ours: an old one with all that belongs to it, and one of your own.
 
-On stubs, at each commit: test_the_articles_project.py has this old torch, and test_dependencies.py
+On stubs, at each commit: test_article_project.py has this old torch, and test_dependencies.py
 a torch of one's own, in the test that removes packages.
 """
 
@@ -18,8 +18,8 @@ from torchcrate.testing.images import Image
 
 pytestmark = pytest.mark.slow
 
-BUILD = "torch/test_torch_is_the_build.py"
-LOCKS = "torch/test_the_image_is_the_locks.py"
+BUILD = "torch/test_torch_build.py"
+LOCKS = "torch/test_locked_packages.py"
 # torch and torchvision from the default index, which had CUDA 11.7 then, and a numpy of their time.
 OLD = {"torch": "2.0.1", "torchvision": "0.15.2"}
 OLD_NUMPY = '"numpy (>=1.26,<2.0)"'
@@ -109,5 +109,5 @@ def test_an_old_torch_with_its_numpy_triton_and_cuda(locked, built, hold):
     folder = locked
     image = built(Project(folder, OLD_BUILD))
     promises = ("torch/test_torch_computes.py", BUILD, LOCKS)
-    said = hold(image, True, *promises, "runtime/test_every_file_is_accounted_for.py")
+    said = hold(image, True, *promises, "runtime/test_files.py")
     assert set(said.values()) == {""}, said

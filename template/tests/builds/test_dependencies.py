@@ -254,15 +254,15 @@ def test_each_kind_of_dependency(built, docker_run, hold):
     assert "torchmetrics" in found["there"]  # to import it takes more than a stub of torch
     assert found["versions"]["numpy"] < "2.4"
     assert set(found["there"]) >= OPTIONAL
-    promises = ["torch", "runtime/test_every_file_is_accounted_for.py"]
-    said = hold(image, False, *promises, "runtime/test_no_secret_stays.py")
+    promises = ["torch", "runtime/test_files.py"]
+    said = hold(image, False, *promises, "runtime/test_no_secrets.py")
     assert set(said.values()) == {""}, said
 
 
 def test_dev_has_them_too(built, hold):
     image = built("cpu", *ARGUMENTS, stage="dev")
-    done = "dev/test_the_lock_leaves_nothing_to_do.py"
-    said = hold(image, False, done, "torch/test_the_image_is_the_locks.py")
+    done = "dev/test_lock_is_installed.py"
+    said = hold(image, False, done, "torch/test_locked_packages.py")
     assert set(said.values()) == {""}, said
 
 

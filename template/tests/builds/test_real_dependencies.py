@@ -132,8 +132,8 @@ def test_they_work_with_the_torch_that_was_meant(built, docker_run, hold):
     ):
         done = docker_run(built, "python", "-c", code)
         assert done.stdout.strip().endswith(seen), done.stdout + done.stderr
-    build_, locks = "torch/test_torch_is_the_build.py::", "torch/test_the_image_is_the_locks.py"
+    build_, locks = "torch/test_torch_build.py::", "torch/test_locked_packages.py"
     promises = (f"{build_}test_version", f"{build_}test_cuda_packages", locks)
-    promises += ("runtime/test_every_file_is_accounted_for.py", "runtime/test_runtime_is_slim.py")
+    promises += ("runtime/test_files.py", "runtime/test_slim.py")
     said = hold(built, True, *promises)
     assert set(said.values()) == {""}, said

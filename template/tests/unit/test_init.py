@@ -34,7 +34,7 @@ from template.tests.projects import (
 from torchcrate import VERSION
 from torchcrate.host import TOP
 
-SAMPLE = ("tests/test_*.py", "tests/image/*/test_the_sample_*.py")
+SAMPLE = ("tests/test_*.py", "tests/image/*/test_sample*.py")
 
 pytestmark = pytest.mark.template
 OLD_NAME, OLD_PACKAGE = init.names({"pyproject.toml": (TOP / "pyproject.toml").read_bytes()})
@@ -228,8 +228,8 @@ def test_the_projects_contract_can_be_held(project, tmp_path, sample):
     command = ("-m", "pytest", *config, *images, "--collect-only", "-q", "-p", "no:cacheprovider")
     done = run(folder, sys.executable, *command)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("test_the_sample_trains" in done.stdout) == sample
-    assert "tests/image/torch/test_torch_is_the_build.py" in done.stdout
+    assert ("test_sample" in done.stdout) == sample
+    assert "tests/image/torch/test_torch_build.py" in done.stdout
 
 
 def test_how_much_a_project_holds(project):

@@ -28,7 +28,7 @@ def test_every_test_of_the_contract_is_named():
 
 
 def test_everything_forbidden_in_runtime_is_named():
-    text = (CONTRACT[0] / "runtime/test_runtime_is_slim.py").read_text()
+    text = (CONTRACT[0] / "runtime/test_slim.py").read_text()
     (forbidden,) = (node.value for node in ast.parse(text).body if isinstance(node, ast.Assign))
     said = " ".join(mutation.says for mutation in TABLE)
     assert [what for what in ast.literal_eval(forbidden) if f"{what}: [" not in said] == []

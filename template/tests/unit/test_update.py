@@ -25,7 +25,7 @@ from torchcrate.host import TOP
 pytestmark = pytest.mark.template
 
 (OLD_PACKAGE,) = (path.parent.name for path in (TOP / "src").glob("*/__init__.py"))
-SAMPLE = ("tests/test_*.py", "tests/image/*/test_the_sample_*.py")  # as `./crate init` says
+SAMPLE = ("tests/test_*.py", "tests/image/*/test_sample*.py")  # as `./crate init` says
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,7 +142,7 @@ EDITS = {
     "pyproject.toml": ("# Yours, in", "[build-system]"),
     "apt/runtime.txt": ("# What apt installs", None),
     "tests/test_data.py": ("import pytest", None),
-    "tests/image/runtime/test_it_needs_no_rights.py": (None, None),
+    "tests/image/runtime/test_permissions.py": (None, None),
     ".github/workflows/ci.yml": ("name: ci", "permissions: {}"),
     "docker-bake.hcl": ('variable "VERSION"', 'group "default"'),
     ".gitignore": ("/results/", "/.tools/"),
@@ -155,7 +155,7 @@ def test_a_projects_edits_stay(folders):
         for folder, who, text in ((project, "Mine", mine), (template, "Theirs", theirs)):
             if text:
                 edit(folder, name, text, f"# {who}.\n{text}")
-    name = "tests/image/runtime/test_it_needs_no_rights.py"
+    name = "tests/image/runtime/test_permissions.py"
     append(project, name, "# Mine.\n")
     append(project, "apt/runtime.txt", "libgl1\n")
     (project / "tests/test_mine.py").write_text("# Mine.\n")

@@ -26,10 +26,10 @@ def crate(folder, *arguments):
 
 
 # What `dev` promises of a project that is in the images in its own way.
-HELD = "dev/test_torch_is_held.py::"
+HELD = "dev/test_held_torch.py::"
 OF_DEV = (
-    *("dev/test_the_lock_leaves_nothing_to_do.py", "torch/test_the_image_is_the_locks.py"),
-    "dev/test_poetry_uses_the_venv.py::test_the_lock_is_up_to_date",
+    *("dev/test_lock_is_installed.py", "torch/test_locked_packages.py"),
+    "dev/test_poetry.py::test_the_lock_is_up_to_date",
     *(f"{HELD}test_poetry_leaves_it_alone", f"{HELD}test_imports_come_from_the_workspace"),
 )
 
@@ -120,8 +120,8 @@ def test_other_layouts(locked, build_both, docker_run, hold, says, only):
             done.stderr
         )
     code = (
-        "runtime/test_every_file_is_accounted_for.py::test_files_of_the_code",
-        "runtime/test_it_runs_where_users_run_it.py::test_the_code_can_be_imported_from_anywhere",
+        "runtime/test_files.py::test_files_of_the_code",
+        "runtime/test_any_user.py::test_the_code_can_be_imported_from_anywhere",
     )
     found = hold(image, False, *code)
     assert found == dict.fromkeys(code, "")

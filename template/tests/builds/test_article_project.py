@@ -56,7 +56,7 @@ def test_adopt_build_and_contract(docker_build, hold, engine, tmp_path):
         *(f"--tag={image.tag}", f"--build-context=wheels={wheels}", "--build-arg=VERSION=0.1.0"),
     )
     assert done.code == 0, done.output
-    found = hold(image, False, "torch", "runtime/test_every_file_is_accounted_for.py")
-    assert "torch/test_torch_is_the_build.py::test_cuda" in found
+    found = hold(image, False, "torch", "runtime/test_files.py")
+    assert "torch/test_torch_build.py::test_cuda" in found
     assert set(found.values()) == {""}, found
     engine.images.remove(image.tag, force=True)
