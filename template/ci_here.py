@@ -1,9 +1,9 @@
 """Run .github/workflows/ci.yml on this machine, with act; behind `./crate ci`.
 
-Three runs, each on an engine with an empty build cache, and one registry between them: a commit on
-main, which writes the cache; a pull request, in which torch has to come from that; and a tag, which
-publishes. Actions that GitHub would fetch have stand-ins. In the end it says what was not run, how
-long each step took and how much disk was free after it.
+There are three runs, each on an engine with an empty build cache, with one registry for all: a
+commit on main writes the cache; a pull request has to take torch from it; a tag publishes. The
+actions have stand-ins, which do the same with the inputs that we use. At the end it lists what was
+not run, how long each step took and how much disk was free after it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from pathlib import Path
 
 from template import engine
 from template.machines import Machine, Registry, base_image, lent
-from torchcrate import build, ci
+from torchcrate import build, ci, host
 from torchcrate.host import TOP, fail, say
 
 HERE = TOP / "template" / "stand-ins"
 WORKFLOWS = TOP / ".github" / "workflows"
 NAME = "Me/Project"  # with capital letters, which a registry refuses
-# {event: (what act calls it, the job to run with all that it needs, its branch or tag)}
+MAIN, PULL_REQUEST, TAG = "a commit on main", "a pull request", "a tag"
+# {event: (its name in act, the job to run after the jobs that it needs, its branch or tag)}
 EVENTS = {
-    "a commit on main": ("push", "image-of-main", "refs/heads/main"),
-    "a pull request": ("pull_request", "image", "refs/pull/1/merge"),
-    "a tag": ("push", "publish", "refs/tags/v{version}"),
+    MAIN: ("push", "images", "refs/heads/main"),
+    PULL_REQUEST: ("pull_request", "images-of-pull-request", "refs/pull/1/merge"),
+    TAG: ("push", "publish", "refs/tags/v{version}"),
 }
 NOT_RUN = """
 What was not run: the actions themselves, which had stand-ins ({actions});
-the job for Arm; signing and the release, which take GitHub's identity and `gh`; GitHub's own cache
-(`gha`), which a build leaves out that is not told where it is.
+the job for Arm; the steps for GitHub's own runners; signing and the release, which need GitHub.
 """
 
 
 def actions() -> dict[str, str]:
-    """Return {action with its commit: folder of its stand-in} of all that the workflows use."""
+    """Return {action with its commit: folder of its stand-in} for all actions that we use."""
     found = {}
     for file in WORKFLOWS.glob("*.yml"):
         for used in re.findall(r"uses: ([\w-]+/[\w/-]+@[0-9a-f]{40})", file.read_text()):
@@ -51,12 +51,12 @@ def actions() -> dict[str, str]:
 
 
 def sbom_generator(top: Path, registry: Registry, base: str, machine: Machine | None = None) -> str:
-    """Return the image that lists what is in ours: the workflow's, or one made here and pushed.
+    """Return the name of an image that makes SBOMs: the workflow's, or one made here and pushed.
 
-    `machine` is one to make it on.
+    `machine` is the one to make it on.
     """
     with lent(top, "sbom", machine) as machine:
-        text = (WORKFLOWS / "image.yml").read_text()
+        text = (WORKFLOWS / "images.yml").read_text()
         pinned = re.search(r"SBOM_GENERATOR: .*'(\S+@sha256:[0-9a-f]{64})'", text).group(1)
         if engine.quiet(["docker", "pull", "--quiet", pinned], machine.environment) is not None:
             return pinned
@@ -73,27 +73,42 @@ def sbom_generator(top: Path, registry: Registry, base: str, machine: Machine | 
         return name
 
 
-def run(top: Path, event: str, environment: dict[str, str], torch_build: str) -> list[tuple]:
-    """Have act run an event, and return (step, seconds, GB free after it) for each step.
+def settings(top: Path, machine: Machine, registry: Registry, base: str) -> dict[str, str]:
+    """Return the environment to run the workflow in, but for SBOM_GENERATOR."""
+    bundle = host.ca_bundle()
+    found = machine.environment | {
+        **{"BASE_IMAGE": base, "INDEX_URL": host.index_url(), "REGISTRY": registry.host},
+        **{"ARTIFACTS": str(top / "artifacts"), "XDG_CACHE_HOME": str(top / "cache")},
+        **({"CA_BUNDLE": str(bundle)} if bundle else {}),
+    }
+    # `make` hands these on. The jobs' own `make` must not take them up.
+    return {k: v for k, v in found.items() if not k.startswith(("MAKE", "MFLAGS", "BUILD"))}
 
-    Ends the program where a job fails.
+
+def run(
+    top: Path, event: str, environment: dict[str, str], torch_build: str, project: Path = TOP
+) -> tuple[list[tuple], str]:
+    """Have act run an event in a project. Ends the program if a job fails.
+
+    Returns (step, its time, GB free after it) for each step, and what act printed.
     """
     name, job, ref = EVENTS[event]
     payload = {"ref": ref.format(version=build.version())}
     payload["repository"] = {"full_name": NAME, "private": True, "default_branch": "main"}
     (top / "event.json").write_text(json.dumps(payload))
     command = [TOP / ".tools/tests/bin/act", name, "--job", job, "--matrix", f"build:{torch_build}"]
-    command += ["--eventpath", top / "event.json", "--platform", "ubuntu-24.04=-self-hosted"]
+    command += ["--matrix", "runner:ubuntu-24.04", "--platform", "ubuntu-24.04=-self-hosted"]
+    command += ["--eventpath", top / "event.json"]
     command += ["--env", f"GITHUB_REPOSITORY={NAME}", "--secret", "GITHUB_TOKEN=a-token"]
-    command += ["--var", f"REGISTRY={environment['REGISTRY']}", "--var", "ARM=no"]
+    command += ["--var", f"REGISTRY={environment['REGISTRY']}", "--no-cache-server"]
     command += ["--var", f"SBOM_GENERATOR={environment['SBOM_GENERATOR']}"]
-    command += ["--no-cache-server", "--concurrent-jobs", "1"]
+    command += ["--concurrent-jobs", "1"]
     for action, folder in actions().items():
         command += ["--local-repository", f"{action}={folder}"]
     steps: list[tuple] = []
     log = ""
     act = subprocess.Popen(
-        command, cwd=TOP, env=environment, text=True, stdout=subprocess.PIPE,
+        command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     for line in act.stdout or ():
@@ -106,13 +121,13 @@ def run(top: Path, event: str, environment: dict[str, str], torch_build: str) ->
             steps.append((*said, round(shutil.disk_usage(top).free / 10**9, 1)))
     if act.wait():
         fail(f"the workflow failed for {event} (see above).")
-    if event != "a commit on main" and not re.search(r"#(\d+) \[torch 1/1\].*\n.*#\1 CACHED", log):
+    if event != MAIN and not re.search(r"#(\d+) \[torch 1/1\].*\n.*#\1 CACHED", log):
         fail(f"{event} did not take torch from the cache (see above).")
-    return steps
+    return steps, log
 
 
 def interrupt(*_: object) -> None:
-    """End as Ctrl-C does, with all that is stopped then."""
+    """End as Ctrl-C does, which stops all that was started."""
     raise KeyboardInterrupt
 
 
@@ -124,7 +139,7 @@ def main(options: Namespace) -> int:
     os.environ["ENGINE_DIR"] = str(top)
     registry = Registry(top)
     report = []
-    with ExitStack() as ends:  # whatever one of them says, the others run
+    with ExitStack() as ends:  # if one of them fails, the others still run
         ends.callback(shutil.rmtree, top, ignore_errors=True)
         ends.callback(registry.stop)
         for name in ("base", "sbom", "runner"):
@@ -137,13 +152,8 @@ def main(options: Namespace) -> int:
             say(f"\n=== {event} ===")
             runner = Machine(top, "runner")
             runner.start()
-            environment = runner.environment | {"BASE_IMAGE": base, "SBOM_GENERATOR": generator}
-            environment |= {"REGISTRY": registry.host, "ARTIFACTS": str(top / "artifacts")}
-            environment["XDG_CACHE_HOME"] = str(top / "cache")
-            # What `make` hands on to those that it starts, the jobs' own `make` must not take up.
-            made = ("MAKE", "MFLAGS", "BUILD")
-            environment = {k: v for k, v in environment.items() if not k.startswith(made)}
-            steps = run(top, event, environment, torch_build)
+            environment = settings(top, runner, registry, base) | {"SBOM_GENERATOR": generator}
+            steps, _ = run(top, event, environment, torch_build)
             report += ["", f"## {event}", "", *ci.table(("step", "took", "GB free"), steps)]
             runner.remove()
     names = sorted({action.partition("@")[0] for action in actions()})

@@ -174,9 +174,9 @@ def build(
     command += [f"--allow=fs.read={path}" for path in readable]
     target = kind + ("-dev" if dev else "")
     command += [f"--set={target}.tags={named}"] if named else []
-    if subprocess.run(
-        [*command, *options, target], cwd=TOP, env={**environment, **settings}
-    ).returncode:
+    # Bake would take a variable that is set but empty over the Dockerfile's default.
+    settings = {name: value for name, value in {**environment, **settings}.items() if value}
+    if subprocess.run([*command, *options, target], cwd=TOP, env=settings).returncode:
         fail(f"{tag} was not built (the reason is above).")
     return tag
 

@@ -117,13 +117,12 @@ def dockerfiles(top: Path) -> Iterator[str]:
             yield f"{file.relative_to(top)} is not what it is made from says: run `{WRITE}`."
     cpu = top / "Dockerfile.cpu"
     bake = top / "docker-bake.hcl"
-    for name in ("BASE_IMAGE", "TORCH_BUILD"):
-        here, there = argument(top / "Dockerfile", name), argument(bake, name)
-        if here != there:
-            yield (
-                f"{name} is {here} in Dockerfile and {there} in docker-bake.hcl: change the latter "
-                f"to {here}."
-            )
+    here, there = argument(top / "Dockerfile", "TORCH_BUILD"), argument(bake, "TORCH_BUILD")
+    if here != there:
+        yield (
+            f"TORCH_BUILD is {here} in Dockerfile and {there} in docker-bake.hcl: change the one in "
+            f"docker-bake.hcl to {here}."
+        )
     for file in (top / "Dockerfile", cpu):
         build = argument(file, "TORCH_BUILD") if file.is_file() else ""
         if build and build not in builds(top):
@@ -137,16 +136,13 @@ def dockerfiles(top: Path) -> Iterator[str]:
 
 
 def workflows(top: Path) -> Iterator[str]:
-    """Yield what workflows name that the project does not have: another Python, a build."""
+    """Yield the builds that workflows name and that have no lock."""
     examples = {file.name[6:-4] for file in top.glob("*/examples/*/locks/torch.*.txt")}
     for file in sorted((top / ".github" / "workflows").glob("*.y*ml")):
         text, name = file.read_text(), file.relative_to(top)
         ours = r"run: (make (test|run)|\./crate)\b"
         if not re.search(ours, text):
             continue  # none of ours
-        for found in re.findall(r"python-version: *[\"']?([\d.]+)", text):
-            if found != python(top):
-                yield f"{name} sets up Python {found}, and the image has {python(top)}: change it."
         named = re.findall(r"--build[ =]([\w.]+)|\b(?:build|BUILD): ([\w.]+)", text)
         for found in sorted({name for pair in named for name in pair if name}):
             if found not in {*builds(top), *examples}:

@@ -1,17 +1,10 @@
-"""The steps of .github/workflows that are more than a command, one each.
+"""What the workflows in .github do that no action does; behind `./crate step`.
 
-    ./crate step room        make room on the disk for the image
-    ./crate step store       see that the engine can write a build cache to a registry
-    ./crate step image       build the image of BUILD, with the cache at CACHE
-    ./crate step test        hold the contract against it, and note its digest
-    ./crate step push        push exactly that
-    ./crate step publish FOLDER
-                      give tags to the images whose notes are below a folder, and to no other
-    ./crate step summary     say what was built, tested and found wanting, in Markdown
+    ./crate step push                      push the image DIGEST, and check what arrived
+    ./crate step publish FOLDER TAG...     give tags to the images that were pushed, and to no other
 
-The workflow sets BUILD, CACHE, CACHE_WRITE and SBOM_GENERATOR (docker-bake.hcl says what they are)
-and REPOSITORY, where images are published, such as ghcr.io/owner/project. What a step finds
-out it leaves for the next below reports/.
+The workflows set TORCH_BUILD, DIGEST and REPOSITORY, such as ghcr.io/owner/project. `push` leaves
+reports/pushed.json for `publish`; `publish` leaves reports/published.txt and reports/release.md.
 """
 
 from __future__ import annotations
@@ -19,235 +12,84 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
-import shutil
 import subprocess
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
-from xml.etree import ElementTree
 
-from torchcrate import build, engine
+from torchcrate import build
 from torchcrate.host import TOP, fail, say
 
 REPORTS = TOP / "reports"
-GIB = 2**30
-# What building, storing, testing and pushing an image takes at most, as was measured.
-NEEDED = {"gpu": 22 * GIB, "cpu": 8 * GIB}
-# What GitHub's runners bring that no step here has a use for.
-UNUSED = (
-    *("/opt/ghc", "/opt/hostedtoolcache/CodeQL", "/usr/local/.ghcup", "/usr/local/lib/android"),
-    *("/usr/share/dotnet", "/usr/share/swift"),
-)
 FACTS = """
 import importlib.metadata, json, platform, torch
-os_release = platform.freedesktop_os_release()
 print(json.dumps({
     "packages": {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()},
     "torch": torch.__version__,
     "cuda": getattr(getattr(torch, "version", None), "cuda", None),
     "python": platform.python_version(),
-    "system": os_release["PRETTY_NAME"],
+    "system": platform.freedesktop_os_release()["PRETTY_NAME"],
 }))
 """
 
 
-# ---- what the steps share ----
-
-
-def docker(*words: str | Path, **more) -> str:
-    """Run `docker` and return what it prints. Ends the program with what it says if it fails."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, **more)
+def docker(*words: str | Path) -> str:
+    """Run `docker` and return its output. Ends the program with its error if it fails."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         fail(f"`docker {' '.join(map(str, words[:3]))} …` failed: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
 def setting(name: str) -> str:
-    """Return an environment variable that the workflow sets. Ends the program where it does not."""
-    return os.environ.get(name) or fail(f"{name} is not set: .github/workflows/image.yml sets it.")
-
-
-def torch_build() -> str:
-    """Return the torch build of this job."""
-    return setting("BUILD")
-
-
-def tag() -> str:
-    """Return the name that `docker buildx bake` gives this job's image."""
-    return f"{build.image_name()}:{torch_build()}"
+    """Return a variable that the workflow sets. Ends the program if it is not set."""
+    return os.environ.get(name) or fail(f"{name} is not set: .github/workflows sets it.")
 
 
 def repository() -> str:
-    """Return where images are published; registries know no capital letters."""
+    """Return where images are published. Registries want small letters."""
     return setting("REPOSITORY").lower()
 
 
-def architecture() -> str:
-    """Return this machine's architecture as images name it."""
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-
-
-def write(name: str, facts: dict) -> None:
-    """Leave facts for a later step."""
-    REPORTS.mkdir(exist_ok=True)
-    (REPORTS / name).write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def read(name: str) -> dict:
-    """Return what an earlier step left, empty where it did not come that far."""
-    file = REPORTS / name
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
-def free(folder: Path | str = TOP) -> float:
-    """Return the free space of a folder's disk in GiB."""
-    return shutil.disk_usage(folder).free / GIB
+def short(digest: str) -> str:
+    """Return the first 12 hexadecimal digits of a digest."""
+    return digest.partition(":")[2][:12]
 
 
 def table(head: tuple, rows: list[tuple]) -> Iterator[str]:
-    """Yield a Markdown table, with numbers to the right."""
+    """Yield the lines of a Markdown table. Numbers are aligned to the right."""
     right = [isinstance(cell, (int, float)) for cell in rows[0]] if rows else [False] * len(head)
     for row in (head, ["---:" if number else "---" for number in right], *rows):
         yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
 
 
-# ---- the steps of a job that builds an image ----
-
-
-def room() -> None:
-    """Delete what GitHub's runners bring if the image needs the room, and say what is left."""
-    kind = "cpu" if os.environ.get("BUILD") == "cpu" else "gpu"
-    root = engine.quiet(["docker", "info", "--format", "{{.DockerRootDir}}"]) or "/"
-    root = root if Path(root).is_dir() else "/"
-    hosted = os.environ.get("RUNNER_ENVIRONMENT") == "github-hosted"
-    wanted = f"the {kind.upper()} image's job takes up to {NEEDED[kind] / GIB:.0f}"
-    say(f"{root} has {free(root):.1f} GiB free, and {wanted}")
-    if free(root) * GIB < NEEDED[kind] and hosted:
-        for folder in UNUSED:
-            subprocess.run(["sudo", "rm", "-rf", folder], check=True)
-        say(f"… {free(root):.1f} GiB without {', '.join(UNUSED)}")
-    if free(root) * GIB < NEEDED[kind]:
-        fail(
-            f"{root} has {free(root):.1f} GiB free, and {wanted}: take a larger runner "
-            "(`runs-on` in .github/workflows)."
-        )
-    write("room.json", {"before": free(root), "root": root})
-
-
-def store() -> None:
-    """See that images are in containerd's store, which Docker uses by default from version 29.
-
-    With the other one the engine itself cannot export a build cache or keep provenance; a builder
-    in a container can, and would have to hand the image over, gigabytes written a second time.
-    """
-    if not containerd() and os.environ.get("RUNNER_ENVIRONMENT") == "github-hosted":
-        file = Path("/etc/docker/daemon.json")
-        settings = json.loads(file.read_text()) if file.is_file() else {}
-        settings.setdefault("features", {})["containerd-snapshotter"] = True
-        install = ["sudo", "install", "-D", "--mode=644", "/dev/stdin", file]
-        subprocess.run(install, input=json.dumps(settings), text=True, check=True)
-        subprocess.run(["sudo", "systemctl", "restart", "docker"], check=True)
-    if not containerd():
-        fail(
-            "the engine's image store is not containerd's: put "
-            '{"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and run '
-            "`sudo systemctl restart docker`."
-        )
-    say("The engine's image store is containerd's")
-
-
-def containerd() -> bool:
-    """Return whether the engine keeps images in containerd's store."""
-    return "io.containerd.snapshotter" in docker("info", "--format", "{{json .DriverStatus}}")
-
-
-def image() -> None:
-    """Build the image, as it would be published: zstd layers, provenance, SBOM."""
-    REPORTS.mkdir(exist_ok=True)
-    built = REPORTS / "built.json"
-    os.environ["CACHE"] = os.environ.get("CACHE", "").lower()
-    options = (
-        *("--progress=plain", f"--metadata-file={built}"),
-        f"--set=*.output=type=image,name={tag()},compression=zstd,oci-mediatypes=true,unpack=true",
-    )
-    environment = engine.connect()
-    try:
-        build.build(environment, torch_build(), dev=False, options=options)
-    except SystemExit:
-        if not os.environ["CACHE"]:
-            raise
-        # A blob that the cache names and does not have (anymore) fails the build.
-        say("Once more without the cache, which may be what ails it")
-        build.build(environment | {"CACHE": ""}, torch_build(), dev=False, options=options)
-
-
-def test() -> None:
-    """Hold the contract against the image, and note the digest of what passed."""
-    digest = docker("image", "inspect", "--format", "{{.Id}}", tag())
-    (REPORTS / "tested.json").unlink(missing_ok=True)
-    command = [TOP / "crate", "contract", f"--build={torch_build()}", tag()]
-    command += shlex.split(os.environ.get("PYTEST_ARGS", ""))
-    if subprocess.run(command, cwd=TOP).returncode:
-        sys.exit(1)  # pytest has said why
-    if docker("image", "inspect", "--format", "{{.Id}}", tag()) != digest:
-        fail(f"{tag()} became another image while it was tested: run this step again.")
-    found = docker("run", "--rm", "--network=none", tag(), "python", "-c", FACTS)
-    facts = json.loads(found.splitlines()[-1])
-    label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
-    facts["base"] = docker("image", "inspect", "--format", label, tag())
-    facts |= {"build": torch_build(), "architecture": architecture(), "digest": digest}
-    write("tested.json", facts | {"tests": results()})
-
-
-def results() -> dict[str, int]:
-    """Return how many tests pytest's report says passed, failed and were skipped."""
-    file = REPORTS / "junit.xml"
-    found = {"passed": 0, "failed": 0, "skipped": 0}
-    if file.is_file():
-        for case in ElementTree.parse(file).iter("testcase"):
-            outcomes = {child.tag for child in case}
-            failed = outcomes & {"failure", "error"}
-            found["failed" if failed else "skipped" if "skipped" in outcomes else "passed"] += 1
-    return found
+# ---- push ----
 
 
 def push() -> None:
-    """Push the image that was tested, under a tag with its digest, and look at what came there."""
-    facts = tested(REPORTS / "tested.json")
-    here = docker("image", "inspect", "--format", "{{.Id}}", tag())
-    if here != facts["digest"]:
-        fail(f"{tag()} is {here}, and {facts['digest']} was tested: run `./crate step test`.")
-    name = f"{repository()}:{facts['build']}-{facts['architecture']}-{short(here)}"
-    docker("tag", tag(), name)
+    """Push the image that was tested, and check that the same image arrived with an SBOM."""
+    digest = setting("DIGEST")
+    machine = platform.machine()
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    facts = {"build": setting("TORCH_BUILD"), "architecture": architecture, "digest": digest}
+    output = docker("run", "--rm", "--network=none", digest, "python", "-c", FACTS)
+    facts |= json.loads(output.splitlines()[-1])
+    label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
+    facts["base"] = docker("image", "inspect", "--format", label, digest)
+    name = f"{repository()}:{facts['build']}-{architecture}-{short(digest)}"
+    docker("tag", digest, name)
     docker("push", "--quiet", name)
-    if digest_of(name) != here:
-        fail(f"{name} is {digest_of(name)} in the registry, and {here} was pushed.")
-    check_attestations(f"{repository()}@{here}", facts)
+    if digest_of(name) != digest:
+        fail(f"{name} is {digest_of(name)} in the registry, but {digest} was pushed: run it again.")
+    check_attestations(f"{repository()}@{digest}", facts["packages"])
+    REPORTS.mkdir(exist_ok=True)
+    (REPORTS / "pushed.json").write_text(json.dumps(facts, indent=1) + "\n")
     say(f"Pushed {name}")
 
 
-# ---- the steps of the job that publishes ----
-
-
-def tested(file: Path) -> dict:
-    """Return a note of `./crate step test`. Ends the program where the tests did not pass."""
-    facts = json.loads(file.read_text()) if file.is_file() else {}
-    counts = facts.get("tests", {})
-    if not facts.get("digest") or not counts.get("passed") or counts.get("failed"):
-        fail(f"{file} is no note of an image whose tests passed: run `./crate step test`.")
-    return facts
-
-
-def short(digest: str) -> str:
-    """Return as much of a digest as a tag has room for."""
-    return digest.partition(":")[2][:12]
-
-
 def digest_of(name: str) -> str:
-    """Return the digest of an image in a registry, "" where it has none of that name."""
+    """Return the digest of an image in a registry, or "" if the registry does not have it."""
     words = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", name]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode and "not found" not in done.stderr:
@@ -255,38 +97,33 @@ def digest_of(name: str) -> str:
     return "" if done.returncode else json.loads(done.stdout)["digest"]
 
 
-def platforms(name: str) -> set[str]:
-    """Return the digests of the images for each platform, and of what is attached to them."""
-    index = json.loads(docker("buildx", "imagetools", "inspect", "--raw", name))
-    return {manifest["digest"] for manifest in index.get("manifests", [])} or {digest_of(name)}
-
-
 def attached(name: str, what: str) -> dict:
     """Return the SBOM or the Provenance of an image in a registry."""
     words = ("buildx", "imagetools", "inspect", "--format", f"{{{{json .{what}}}}}", name)
     found = json.loads(docker(*words)) or {}
-    # Of an image for several platforms it is one for each.
+    # An image for several platforms has one for each.
     return found if {"SPDX", "SLSA"} & found.keys() else next(iter(found.values()), {})
 
 
-def check_attestations(name: str, facts: dict) -> None:
-    """See that an image in a registry says how it was built, and lists its Python packages."""
-    if not attached(name, "SBOM").get("SPDX"):
-        fail(f"{name} has no SBOM: set SBOM_GENERATOR when it is built.")
+def check_attestations(name: str, packages: dict[str, str]) -> None:
+    """Check that an image in a registry has provenance, and an SBOM with all Python packages."""
+    sbom = attached(name, "SBOM").get("SPDX") or fail(
+        f"{name} has no SBOM: set `sbom` where .github/workflows/images.yml builds it."
+    )
     if not attached(name, "Provenance").get("SLSA"):
-        fail(f"{name} has no provenance: set SBOM_GENERATOR when it is built.")
+        fail(f"{name} has no provenance: set `provenance` in .github/workflows/images.yml.")
     listed = {
         (normalize(package.get("name", "")), package.get("versionInfo"))
-        for package in attached(name, "SBOM").get("SPDX", {}).get("packages", [])
+        for package in sbom.get("packages", [])
     }
     missing = [
         f"{package} {version}"
-        for package, version in sorted(facts["packages"].items())
+        for package, version in sorted(packages.items())
         if (normalize(package), version) not in listed
     ]
     if missing:
-        fail(f"the SBOM of {name} lacks {', '.join(missing)}: see what SBOM_GENERATOR can find.")
-    say(f"The SBOM lists all {len(facts['packages'])} Python packages of the image")
+        fail(f"the SBOM of {name} lacks {', '.join(missing)}: choose another SBOM_GENERATOR.")
+    say(f"The SBOM lists all {len(packages)} Python packages of the image")
 
 
 def normalize(name: str) -> str:
@@ -294,57 +131,69 @@ def normalize(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def publish(folder: Path) -> None:
-    """Give the tested images their tags: version and build, build, and build and digest.
+# ---- publish ----
 
-    The notes of one build for several architectures become one image. Nothing else that is in the
-    registry gets a tag, and what is behind a tag afterwards is looked at.
+
+def publish(folder: Path, patterns: list[str]) -> None:
+    """Give the pushed images their tags, and check what is behind each tag afterwards.
+
+    `patterns` are tags with {version}, {build} and {digest} to fill in, the first one without
+    {digest}. That one never moves: if it names another image already, nothing is published. The
+    images of one build for several architectures become one image.
     """
     version = os.environ.get("GITHUB_REF_NAME", "").removeprefix("v")
     if version != build.version():
         fail(
-            f"the tag is v{version}, and pyproject.toml has version {build.version() or 'none'}: "
+            f"the tag is v{version}, but pyproject.toml has version {build.version() or 'none'}: "
             "tag the commit that has the version."
         )
     notes: dict[str, list[dict]] = {}
-    for file in sorted(folder.glob("**/tested.json")):
-        facts = tested(file)
+    for file in sorted(folder.glob("**/pushed.json")):
+        facts = json.loads(file.read_text())
         notes.setdefault(facts["build"], []).append(facts)
-    if not notes:
-        fail(f"{folder} has no note of a tested image: the jobs before leave them.")
-    sources, wanted, published = {}, {}, {}
-    for name, found in sorted(notes.items()):  # nothing gets a tag before all have been looked at
+    if not notes or not patterns:
+        fail(f"{folder} has no pushed.json, or no tags are named: `./crate step push` comes first.")
+    sources, wanted, firsts, published = {}, {}, {}, {}
+    for name, found in sorted(notes.items()):  # check all images before the first one gets a tag
         if len({facts["architecture"] for facts in found}) < len(found):
-            fail(f"{folder} has two notes of {name} for one architecture: leave one.")
+            fail(f"{folder} has two images of {name} for one architecture: delete one.")
         sources[name] = [f"{repository()}@{facts['digest']}" for facts in found]
         for source in sources[name]:
             if not digest_of(source):
-                fail(f"{source} was tested and is not in the registry: run `./crate step push`.")
+                fail(f"{source} is not in the registry: run `./crate step push`.")
         wanted[name] = set().union(*map(platforms, sources[name]))
-        first = f"{repository()}:{version}-{name}"
+        first = f"{repository()}:{patterns[0].format(version=version, build=name)}"
+        firsts[name] = first
         if digest_of(first) and platforms(first) != wanted[name]:
             fail(f"{first} is published already, and another image: raise the project's version.")
-    for name in sources:
-        first = f"{repository()}:{version}-{name}"
+    for name, first in firsts.items():
         docker("buildx", "imagetools", "create", "--tag", first, *sources[name])
         digest = digest_of(first)
         if platforms(first) != wanted[name]:
-            fail(f"{first} is not what was tested, but {sorted(platforms(first))}.")
-        more = [f"--tag={repository()}:{name}", f"--tag={repository()}:{name}-{short(digest)}"]
-        docker("buildx", "imagetools", "create", *more, f"{repository()}@{digest}")
-        for other in (name, f"{name}-{short(digest)}"):
-            if digest_of(f"{repository()}:{other}") != digest:
-                fail(f"{repository()}:{other} is not {digest}, as {first} is.")
+            fail(f"{first} is not the image that was tested, but {sorted(platforms(first))}.")
+        words = {"version": version, "build": name, "digest": short(digest)}
+        tags = [f"{repository()}:{pattern.format(**words)}" for pattern in patterns]
+        more = [f"--tag={tag}" for tag in tags[1:]]
+        if more:
+            docker("buildx", "imagetools", "create", *more, f"{repository()}@{digest}")
+        for tag in tags:
+            if digest_of(tag) != digest:
+                fail(f"{tag} is not {digest}, as {first} is.")
         published[name] = digest
-        say(f"Published {first}, {name} and {name}-{short(digest)}: {digest}")
-    (REPORTS / "published.txt").parent.mkdir(exist_ok=True)
+        say(f"Published {', '.join(tags)}: {digest}")
     references = "".join(f"{repository()}@{digest}\n" for digest in published.values())
     (REPORTS / "published.txt").write_text(references)
     (REPORTS / "release.md").write_text("\n".join(release(version, notes, published)) + "\n")
 
 
+def platforms(name: str) -> set[str]:
+    """Return the digests of an image's manifests: one for each platform and attestation."""
+    index = json.loads(docker("buildx", "imagetools", "inspect", "--raw", name))
+    return {manifest["digest"] for manifest in index.get("manifests", [])} or {digest_of(name)}
+
+
 def release(version: str, notes: dict[str, list[dict]], published: dict[str, str]) -> Iterator[str]:
-    """Yield what a release says: what is in the images, and how to get and check them."""
+    """Yield the lines of the release's text: what is in the images, and how to get them."""
     head = ("image", "torch", "CUDA", "Python", "system", "base image", "for", "digest")
     rows = []
     for name, found in sorted(notes.items()):
@@ -365,7 +214,7 @@ def release(version: str, notes: dict[str, list[dict]], published: dict[str, str
 
 
 def base_of(name: str, base: str) -> str:
-    """Return the base image of an image in a registry with the digest that its provenance has."""
+    """Return the base image of an image in a registry, with the digest from its provenance."""
     slsa = attached(name, "Provenance")["SLSA"]
     materials = slsa.get("materials") or slsa["buildDefinition"]["resolvedDependencies"]
     for material in materials:
@@ -375,32 +224,10 @@ def base_of(name: str, base: str) -> str:
     return f"`{base}`"
 
 
-# ---- the summary ----
-
-
-def summary() -> None:
-    """Print what was built and tested, as far as it came; bake's own summary has the steps."""
-    print(f"## {torch_build()}, {architecture()}\n")
-    print(f"Tests: {', '.join(f'{n} {word}' for word, n in results().items())}.\n")
-    facts, before = read("tested.json"), read("room.json")
-    if facts:
-        cuda = f", CUDA {facts['cuda']}" if facts["cuda"] else ""
-        what = f"torch {facts['torch']}{cuda}, Python {facts['python']}, {facts['system']}, "
-        print(f"{what}{len(facts['packages'])} Python packages: `{facts['digest']}`")
-    if before:
-        after = f"{free(before['root']):.1f} GiB after"
-        print(f"\nDisk: {before['before']:.1f} GiB free before, {after}.")
-
-
-STEPS = {
-    **{"room": room, "store": store, "image": image, "test": test, "push": push},
-    **{"publish": publish, "summary": summary},
-}
-
-
 def main(options: Namespace) -> None:
-    """Run a step; see the top of this file."""
-    if options.step == "publish":
-        publish(Path(options.folder or fail("name the folder with the notes: publish FOLDER.")))
+    """Run a step."""
+    if options.step == "push":
+        push()
     else:
-        STEPS[options.step]()
+        folder = options.words[0] if options.words else fail("name a folder: publish FOLDER TAG...")
+        publish(Path(folder), options.words[1:])

@@ -42,7 +42,7 @@ class Command(NamedTuple):
     words: str = ""  # for a command that hands on all its arguments: how help calls them
 
 
-STEPS = ("room", "store", "image", "test", "push", "publish", "summary")
+STEPS = ("push", "publish")
 COMMAND = (("command",), {"nargs": argparse.REMAINDER, "help": "what to run instead"})
 COMMANDS = {
     "run": Command(
@@ -123,11 +123,11 @@ COMMANDS = {
         words="NAME --build NAME [--stage STAGE] [PYTEST'S OPTIONS]",
     ),
     "step": Command(
-        "a step of the workflows in .github, see torchcrate/ci.py",
+        "a step of the workflows in .github (see torchcrate/ci.py)",
         "torchcrate.ci:main",
         arguments=(
             (("step",), {"choices": STEPS}),
-            (("folder",), {"nargs": "?", "help": "of `publish`: where the notes are"}),
+            (("words",), {"nargs": "*", "help": "for `publish`: a folder, then the tags"}),
         ),
     ),
     "lint": Command("pre-commit on all files", "torchcrate.test:lint", tools="tests"),

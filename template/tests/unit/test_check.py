@@ -83,16 +83,12 @@ EDITS = {
         *("Dockerfile", r"^ARG TORCH_BUILD=.*$", "ARG TORCH_BUILD=cu999"),
         "Dockerfile builds cu999, which has no lock: run `./crate",
     ),
-    "another Python in the workflow": (
-        *(".github/workflows/ci.yml", r'python-version: "3.11"', 'python-version: "3.12"'),
-        " sets up Python 3.12, and the image has 3.11: change it.",
-    ),
     "a workflow that builds what has no lock": (
         *(".github/workflows/weekly.yml", r"./crate test$", "./crate test --build cu999"),
         " builds cu999, which has no lock: run `./crate lock --build cu999`.",
     ),
     "a matrix with a build that has no lock": (
-        *(".github/workflows/ci.yml", rf"build: {GPU}", "build: cu999"),
+        *(".github/workflows/images.yml", rf"build: {GPU}", "build: cu999"),
         " builds cu999, which has no lock: run `./crate lock --build cu999`.",
     ),
     "an address with a password": (
