@@ -120,7 +120,7 @@ def dockerfiles(top: Path) -> Iterator[str]:
     here, there = argument(top / "Dockerfile", "TORCH_BUILD"), argument(bake, "TORCH_BUILD")
     if here != there:
         yield (
-            f"TORCH_BUILD is {here} in Dockerfile and {there} in docker-bake.hcl: change the one in "
+            f"TORCH_BUILD is {here} in Dockerfile and {there} in docker-bake.hcl: change that in "
             f"docker-bake.hcl to {here}."
         )
     for file in (top / "Dockerfile", cpu):
