@@ -1,35 +1,36 @@
-# The GPU image. Dockerfile.cpu is made from this file by `./crate check --write`: edit only this one.
+# The GPU image. `./crate check --write` makes Dockerfile.cpu from this file: edit only this one.
 #
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
-#   docker build --target dev .     the same torch with Poetry, a compiler, the tests and a shell
+#   docker build --target dev .     dev: the same, with Poetry, a compiler, the tests and a shell
 #
 #   base ─┬─▶ uv ─┬─▶ tools ─▶ builder ─▶ deps (megabytes) ─▶ checked ─┐
 #         │       └─▶ torch-needs ─────────────────────────────────────┼─▶ venv ─▶ runtime, dev
 #         └─▶ torch (gigabytes) ─▶ extensions ─────────────────────────┘
-#   What is installed they read from torch-locks, beside uv, and locks, beside builder.
+#   torch-locks and locks cut the lock files into the parts that these stages install.
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
 
-# Which torch: the name of a file locks/torch.<build>.txt.
+# The torch build: the name of a file locks/torch.<build>.txt.
 ARG TORCH_BUILD=cu130
 
-# An empty folder, unless you hand in torch's wheels: --build-context wheels=FOLDER
+# An empty folder, unless you bring torch's wheels: --build-context wheels=FOLDER
 FROM scratch AS wheels
 
 
 # ---- base: Python 3.11 and an empty virtual environment ----
 FROM ${BASE_IMAGE} AS base
 
-# For the error message that names it.
+# An error message names it.
 ARG BASE_IMAGE
-# Scheme and host of a mirror, where the base image's own apt sources are out of reach.
+# Scheme and host of a mirror for the base image's apt sources.
 ARG APT_MIRROR=
+# Python 3.11 for Ubuntu: https://launchpad.net/~deadsnakes/+archive/ubuntu/ppa
 ARG PPA_URL=http://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
 
-# Both caches outlive the build: a changed package list downloads only what is new. Locked, since
-# apt cannot share them. The third mount hides docker-clean, which would empty them. Build secret
-# `ca` (see tools) is for an https mirror; apt reads it as a user of its own.
+# The two caches stay after the build, so a changed list downloads only what is new. The bind mount hides
+# docker-clean, which would empty them (https://docs.docker.com/reference/dockerfile/#example-cache-apt-packages).
+# The build secret `ca` is for an https mirror. apt reads it as another user, hence the mode.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
@@ -39,8 +40,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=secret,id=ca,mode=0444 \
     /mnt/install-python.sh /mnt
 
-# The .pth file makes your code importable for whatever Python starts, in any folder and with any
-# environment. A login shell sets a PATH of its own, hence the profile.
+# The .pth file lets Python import your code in any folder and without PYTHONPATH
+# (https://docs.python.org/3.11/library/site.html). A login shell sets its own PATH, hence the profile.
 ENV VIRTUAL_ENV=/app/.venv
 RUN --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
     python3.11 -m venv --without-pip $VIRTUAL_ENV \
@@ -55,7 +56,7 @@ ENV PATH=$VIRTUAL_ENV/bin:$PATH \
 WORKDIR /app
 
 
-# ---- uv: it installs torch, which is why it has a stage of its own ----
+# ---- uv: it installs torch, so torch waits for this stage alone ----
 FROM base AS uv
 
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
@@ -65,20 +66,20 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=secret,id=ca,mode=0444 \
     /mnt/apt/install.sh 'python3.11-venv|python3-pip-whl'
 
-# Whatever talks TLS trusts this one file. Build secret `ca` is mounted over it, so the certificate
-# of a proxy is trusted while a step runs and is in no layer.
+# All programs trust the certificates in this file. The build secret `ca` is mounted over it: a proxy's
+# certificate is trusted while a step runs, and is in no layer (https://docs.docker.com/build/building/secrets/).
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
     CURL_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 
-# A package index to use in place of the default one.
+# A package index instead of the default one.
 ARG INDEX_URL=
 ENV PIP_INDEX_URL=$INDEX_URL \
     UV_DEFAULT_INDEX=$INDEX_URL \
     POETRY_PYPI_MIRROR_URL=$INDEX_URL
 
-# A mirror may stall for longer than uv waits.
+# A slow mirror needs more than uv's 30 seconds (https://docs.astral.sh/uv/reference/environment/#uv_http_timeout).
 ENV UV_HTTP_TIMEOUT=90 \
     PATH=$PATH:/opt/uv/bin
 RUN --mount=type=bind,source=torchcrate/stages/uv,target=/mnt/uv \
@@ -91,10 +92,10 @@ RUN --mount=type=bind,source=torchcrate/stages/uv,target=/mnt/uv \
 # ---- tools: Poetry ----
 FROM uv AS tools
 
-# Poetry lives apart from your packages. It makes no environment and installs into /app/.venv,
-# which torchcrate/stages/tools/install-poetry.sh sees to. Git itself minds build secret `netrc` and the
-# certificates, which the git that Poetry has built in does not.
-# A mirror may stall for longer than the 15 seconds after which Poetry, without a retry, gives up.
+# Poetry has its own environment. install-poetry.sh makes it install into /app/.venv and make no other one.
+# Poetry's built-in git ignores the secret `netrc` and the certificates, so it uses the system's git
+# (https://python-poetry.org/docs/configuration/#system-git-client).
+# A slow mirror needs more than Poetry's 15 seconds and no retry.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \
@@ -111,7 +112,7 @@ RUN --mount=type=bind,source=torchcrate/stages/tools,target=/mnt/tools \
 # ---- builder: compiler and headers ----
 FROM tools AS builder
 
-# Your lists: what builds need, and what is needed at run time too.
+# Your two lists: packages to build with, and packages that are needed at run time too.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
@@ -123,8 +124,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 
 
 # ---- torch-locks: which torch, and what it needs ----
-# The locks in parts, each mounted by a stage that runs again when its part has changed, not whenever
-# this one has. On base, so that torch waits for neither Poetry nor a compiler.
+# Each part is mounted by one stage. That stage runs again when its part changes, not when another does.
+# From base, so that torch does not wait for Poetry and a compiler.
 FROM base AS torch-locks
 
 ARG TORCH_BUILD
@@ -141,8 +142,7 @@ RUN --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/locks \
 # ---- locks: what Poetry installs ----
 FROM tools AS locks
 
-# Which groups of pyproject.toml `runtime` and `dev` get, which more `dev` does, and which extras.
-# Lists with commas.
+# Groups of pyproject.toml for runtime and dev, more groups for dev, and extras, separated by commas.
 ARG DEPENDENCY_GROUPS=main
 ARG DEV_GROUPS=dev
 ARG EXTRAS=
@@ -153,9 +153,9 @@ RUN --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/locks \
         --groups "$DEPENDENCY_GROUPS" --dev-groups "$DEV_GROUPS" --extras "$EXTRAS"
 
 
-# ---- torch-needs: what torch needs beside its family, such as sympy ----
-# A few tens of megabytes, which change with torch and seldom else. --no-cache: what uv has unpacked
-# once it does not check against the digests again.
+# ---- torch-needs: the other packages that torch needs, such as sympy ----
+# A few tens of megabytes that change with torch. --no-cache: uv checks the hash of what it downloads, not
+# of what it has unpacked in its cache.
 FROM uv AS torch-needs
 
 RUN --mount=type=bind,from=torch-locks,source=/locks/torch-needs.txt,target=/mnt/torch-needs.txt \
@@ -169,7 +169,7 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/torch-needs.txt,target=/mnt
 # ---- deps: your other dependencies ----
 FROM builder AS deps
 
-# Path dependencies lie in packages; a build may write beside their sources, which nobody keeps.
+# Path dependencies are in packages/. A build may write beside their sources (rw); nothing of that is kept.
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
     --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
@@ -182,15 +182,15 @@ RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     && python3.11 -B /mnt/deps/split_layers.py $VIRTUAL_ENV /layers
 
 
-# ---- torch: the torch family ----
-# A layer right on base, not a copy out of the builder: torch's gigabytes are written once, and
-# runtime and dev share them.
+# ---- torch: torch, its sisters and its CUDA packages ----
+# A RUN right on base, not a copy from the builder. So torch's gigabytes are written once, and runtime and
+# dev share the layer.
 FROM base AS torch
 
 ARG TORCH_BUILD
-# `yes` leaves out what torchcrate/stages/torch/prune.txt lists, `no` nothing.
+# `yes` leaves out the files that torchcrate/stages/torch/prune.txt lists. `no` keeps them.
 ARG PRUNE=yes
-# The cache keeps the wheels, not what is in them.
+# The cache keeps the wheels, not their contents.
 RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,from=uv,source=/opt/uv/bin/uv,target=/mnt/uv \
     --mount=type=bind,from=uv,source=/opt/uv/pip.whl,target=/mnt/pip.whl \
@@ -204,9 +204,9 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch
     /mnt/install-torch.sh /mnt && /mnt/finish-tree.sh
 
 
-# ---- torch-seen: what the next stages look at ----
-# BuildKit reads all of what a step mounts, to know whether it has changed; of torch that would be
-# gigabytes. So torch is there to be mounted only if something is compiled against it.
+# ---- torch-seen: what the next stages read of torch ----
+# BuildKit reads everything that a step mounts, to see whether it changed. With torch, that is gigabytes.
+# So /torch is empty unless a package is compiled against torch.
 FROM torch AS torch-seen
 
 RUN --mount=type=bind,from=torch-locks,source=/locks/extensions,target=/mnt/locks \
@@ -228,12 +228,11 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/extensions,target=/mnt/lock
     /mnt/extensions/build-extensions.sh /mnt && /mnt/finish-tree.sh /layer
 
 
-# ---- checked: do the trees fit? They come from different locks ----
-# Of torch this takes its metadata alone, in a layer that does not stand on torch's: a machine that
-# has all of it in a registry's cache need not download torch to look at it.
-# From scratch: of stages from one stage BuildKit writes the history of the later over that of the
-# earlier, which from base would be torch's. For that reason, too, torch comes after what else is
-# from base, and venv after torch-seen.
+# ---- checked: do the packages fit together? They come from different locks ----
+# This stage reads torch's metadata from a layer that is not on torch's layer. So a machine with a registry's
+# cache does not download torch to check it.
+# From scratch: if two stages start from the same stage, BuildKit gives both layers the later one's history,
+# and torch's layer would get another history. For the same reason torch is the last stage from base.
 FROM scratch AS torch-metadata
 
 COPY --from=torch-seen /metadata /metadata
@@ -251,11 +250,11 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/torch.txt,target=/mnt/torch
         $VIRTUAL_ENV/lib/python3.11/site-packages /mnt/torch /mnt/torch-needs /mnt/extensions
 
 
-# ---- venv: what runtime and dev have in common ----
+# ---- venv: what runtime and dev share ----
 FROM torch AS venv
 
-# Your list of what apt brings at run time, such as libgl1 for OpenCV. Empty, it installs nothing.
-# And the command `doctor`, which says what this image can do on a machine.
+# Your list of system packages, such as libgl1 for OpenCV, and the command `doctor`, which says what the
+# image can do on a machine.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
@@ -268,8 +267,9 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     && /mnt/apt/install.sh /mnt/packages.txt
 
 COPY --link --from=torch-needs /layer /
-# Your dependencies, large packages first, divided so that an edit pushes and pulls those near it
-# alone. --link: a layer whose files are the same stays, whatever is below.
+# Your dependencies in eight layers, large packages first, so that an edit changes one layer, not all of them.
+# --link: a layer with the same files stays the same when a layer below it changes
+# (https://docs.docker.com/reference/dockerfile/#copy---link).
 COPY --link --from=checked /layers/1 /
 COPY --link --from=checked /layers/2 /
 COPY --link --from=checked /layers/3 /
@@ -284,11 +284,11 @@ COPY --link --from=extensions /layer /
 # ---- dev: the builder's tools and the dev group on top ----
 FROM venv AS dev
 
-# This way round, since torch copied into the builder would be written a second time. The builder
-# is base with more in it, so that copying all of it over base is safe.
+# The builder is copied here, since torch copied into the builder would be written a second time. It is safe:
+# the builder is base with more files.
 # hadolint ignore=DL3067
 COPY --link --from=builder / /
-# As in uv and tools, which say why.
+# As in uv and tools: the reasons are there.
 ENV POETRY_HOME=/opt/poetry \
     POETRY_NO_INTERACTION=1 \
     POETRY_SYSTEM_GIT_CLIENT=true \
@@ -315,7 +315,7 @@ RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     && $POETRY_HOME/venv/bin/python -B /mnt/deps/check_trees.py /mnt/torch.txt \
         $VIRTUAL_ENV/lib/python3.11/site-packages
 
-# From here on Poetry leaves torch as it is, and any user may install the rest.
+# From here on Poetry does not touch torch, and any user may install other packages.
 ARG TORCH_BUILD
 RUN --mount=type=bind,source=torchcrate/stages/dev,target=/mnt/dev \
     --mount=type=bind,source=torchcrate/stages/locks/split_locks.py,target=/mnt/split_locks.py \
@@ -335,23 +335,25 @@ CMD ["bash"]
 # ---- runtime: what you ship ----
 FROM venv AS runtime
 
-# Caches of torch, triton, matplotlib and the like land below HOME: for any user, also one without
-# a passwd entry, and with a read-only root if /tmp is a tmpfs.
+# torch, triton and matplotlib write caches below HOME. /tmp works for any user, and with a read-only root if
+# it is a tmpfs.
 ENV HOME=/tmp
-# GPU only: what a container runtime needs to be told where `docker run --gpus` does not tell it.
+# GPU only, for container runtimes without `docker run --gpus`
+# (https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html).
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-# Your code comes last: an edit rebuilds and pushes nothing else.
+# Your code is the last layer: an edit rebuilds and pushes nothing else.
 COPY --link src /app/src
 
-# Over what the base image says of itself. Revision and source come from buildx (BUILDX_GIT_LABELS).
+# These replace the base image's labels (https://github.com/opencontainers/image-spec/blob/main/annotations.md).
+# buildx adds revision and source, with BUILDX_GIT_LABELS=full in the environment.
 ARG VERSION=
 LABEL org.opencontainers.image.base.name=$BASE_IMAGE \
       org.opencontainers.image.ref.name= \
       org.opencontainers.image.version=$VERSION
 
-# A number, for Kubernetes to see that it is not root; one that no base image has, so that it owns
-# nothing. No entrypoint, not the base image's either: what you give to `docker run` is what runs.
+# A number: Kubernetes sees that it is not root (runAsNonRoot). No base image has this user, so it owns
+# nothing. No entrypoint, so `docker run IMAGE COMMAND` runs that command.
 USER 10001:10001
 ENTRYPOINT []
 CMD ["python", "-m", "digits"]

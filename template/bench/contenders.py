@@ -209,7 +209,7 @@ class Ours(Contender):
     """This repository's own image."""
 
     def lock(self) -> None:
-        """As docs/torch.md has it."""
+        """Change the version as torchcrate/README.md says."""
         words = ["./crate", "lock", f"--build={self.build}"]
         run(*words, *([f"--wheels={self.wheels}"] if self.wheels else []), folder=self.folder)
 

@@ -105,7 +105,7 @@ def test_both_sides_stay(folders):
     template, project = folders
     edit(template, "Dockerfile", "# ---- base:", "# Newer.\n# ---- base:")
     (template / "newer.md").write_text(f"Of {OLD_PACKAGE}:\n\n    python -m {OLD_PACKAGE}\n")
-    (template / "docs/working-inside.md").unlink()
+    (template / "docs/ci.md").unlink()
     edit(project, "Dockerfile", 'ENTRYPOINT []\nCMD ["bash"]', '# Mine.\nCMD ["bash"]')
     append(project, "README.md", "\nMine.\n")
     edit(project, ".template.toml", "# What this", "# Mine: what this")  # beside the tree's line
@@ -118,7 +118,7 @@ def test_both_sides_stay(folders):
     assert "# Mine.\nCMD" in (project / "Dockerfile").read_text()
     newer = f"Of {OLD_PACKAGE}:\n\n    python -m {PACKAGE}\n"
     assert (project / "newer.md").read_text() == newer
-    assert not (project / "docs/working-inside.md").exists()
+    assert not (project / "docs/ci.md").exists()
     assert (project / "README.md").read_text().endswith("\nMine.\n")
     assert (project / "mine.md").read_text() == "Mine.\n"
     # The record is of the newer template, with the same answers.
