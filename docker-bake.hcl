@@ -1,6 +1,6 @@
 # The images by name. `docker buildx bake` builds `gpu` and `cpu`, `docker buildx bake gpu-dev` one more.
 # To change a variable, set it in the environment; `./crate` does so for you.
-# null: the Dockerfile's own default (https://docs.docker.com/build/bake/variables/#default-values).
+# null: the Dockerfile's own default (https://docs.docker.com/build/bake/reference/#variable).
 
 variable "IMAGE" { default = "torchcrate" }
 

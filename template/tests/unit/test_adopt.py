@@ -242,7 +242,7 @@ def test_the_workflow_runs_the_images_tests(project, layout):
     assert re.findall(r"^  (\S.*)", jobs, re.MULTILINE) == ["test:"]
     # Their own hooks are no business of ours.
     lint = [] if layout == "flat" else ["./crate lint"]
-    run = ["./crate step room", *lint, "./crate test"]
+    run = [*lint, "./crate test"]
     assert re.findall(r"^      - run: (.+)", jobs, re.MULTILINE) == run
     assert "\n\n\n" not in text and re.findall("^#.*", text, re.MULTILINE) == [text.splitlines()[0]]
 

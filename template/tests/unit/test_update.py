@@ -232,7 +232,7 @@ def test_an_edited_machinery_is_replaced_if_told(folders):
 def test_only_the_same_lines_conflict(folders):
     template, project = folders
     for folder, who in ((template, "Theirs"), (project, "Mine")):
-        edit(folder, "docker-bake.hcl", 'WHEELS" { default = ""', f'WHEELS" {{ default = "{who}"')
+        edit(folder, "docker-bake.hcl", 'WHEELS" { default = null', f'WHEELS" {{ default = "{who}"')
     edit(template, "docker-bake.hcl", 'group "default"', '# Newer.\ngroup "default"')
     append(template, "locks/uv.in", "# newer\n")
     append(template, "torchcrate/host.py", "# newer\n")
