@@ -1,4 +1,4 @@
-"""The digits are all there, and no digit is both trained on and held out."""
+"""All digits are there, and none is both trained on and held out."""
 
 from collections import namedtuple
 
@@ -17,13 +17,13 @@ def test_shape_and_range():
     assert labels.unique().tolist() == list(range(10))
 
 
-def test_split_is_disjoint_and_complete():
+def test_split():
     training, held_out = data.split(1797, seed=0)
     assert len(held_out) == 359
     assert torch.cat([training, held_out]).sort().values.equal(torch.arange(1797))
 
 
-def test_split_follows_the_seed():
+def test_split_seed():
     assert data.split(100, seed=1)[1].equal(data.split(100, seed=1)[1])
     assert not data.split(100, seed=1)[1].equal(data.split(100, seed=2)[1])
 
@@ -40,7 +40,7 @@ def shared_memory(monkeypatch):
 NUMBERS = TensorDataset(torch.arange(100.0))  # 4 bytes each
 
 
-def test_loader_uses_workers_where_their_batches_fit(shared_memory, capsys):
+def test_workers(shared_memory, capsys):
     shared_memory(4 * 10 * 5)
     loader = data.loader(NUMBERS, batch_size=10, workers=2)
     assert loader.num_workers == 2
@@ -48,7 +48,7 @@ def test_loader_uses_workers_where_their_batches_fit(shared_memory, capsys):
     assert sorted(torch.cat([batch for (batch,) in loader]).tolist()) == list(range(100))
 
 
-def test_loader_gives_advice_where_they_do_not(shared_memory, capsys):
+def test_little_shared_memory_advice(shared_memory, capsys):
     shared_memory(4 * 10 * 5 - 1)
     assert data.loader(NUMBERS, batch_size=10, workers=2).num_workers == 0
     assert "--shm-size" in capsys.readouterr().err

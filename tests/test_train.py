@@ -1,4 +1,4 @@
-"""Training reaches its accuracy, resumes exactly, and refuses a checkpoint that does not fit."""
+"""Training reaches its accuracy, resumes exactly, and refuses a checkpoint of another training."""
 
 import re
 
@@ -23,12 +23,12 @@ def test_accuracy(tmp_path, capsys):
     assert float(re.search(r"([\d.]+)% of 359 held-out digits right, [\d.]+ s", last)[1]) >= 96
 
 
-def test_loss_curve_is_a_png(tmp_path):
+def test_loss_curve(tmp_path):
     train.main(settings(tmp_path))
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_going_on_is_as_if_it_had_never_stopped(tmp_path):
+def test_resume(tmp_path):
     train.main(settings(tmp_path / "once", epochs=4))
     train.main(settings(tmp_path / "twice", epochs=2))
     train.main(settings(tmp_path / "twice", epochs=4))
@@ -83,7 +83,7 @@ def with_code_in_it(file):
         (with_code_in_it, "cannot be read"),
     ],
 )
-def test_a_bad_checkpoint_stops_with_one_sentence_and_stays(tmp_path, capsys, spoil, why):
+def test_bad_checkpoint(tmp_path, capsys, spoil, why):
     train.main(settings(tmp_path))
     file = tmp_path / "checkpoint.pt"
     spoil(file)
@@ -99,13 +99,13 @@ def test_a_bad_checkpoint_stops_with_one_sentence_and_stays(tmp_path, capsys, sp
 
 @pytest.mark.parametrize("option", ["--epochs", "--batch-size"])
 @pytest.mark.parametrize("value", ["0", "-1", "many"])
-def test_a_number_that_is_none(capsys, option, value):
+def test_bad_number(capsys, option, value):
     with pytest.raises(SystemExit, match="2"):
         main([option, value])
     assert f"argument {option}: invalid positive value: '{value}'" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+def test_unwritable_folder(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert train.main(settings(tmp_path / "file" / "results")) == 1
     assert "name another folder with --results" in capsys.readouterr().err

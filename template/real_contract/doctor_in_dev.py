@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, names the remedy, and exits by it."""
+"""The doctor finds what is wrong, names the remedy, and exits with 1."""
 
 import shutil
 from collections import namedtuple

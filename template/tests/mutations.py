@@ -56,33 +56,33 @@ BASE = [
     ),
     Mutation(
         "/usr/bin/python3 is not made",
-        f"{DEFAULT}test_with_an_empty_environment",
+        f"{DEFAULT}test_empty_environment",
         "no python3",
         at_end("base", "RUN rm /usr/bin/python3"),
     ),
     Mutation(
         "an entrypoint takes python for a script",
-        f"{DEFAULT}test_as_the_containers_command",
+        f"{DEFAULT}test_container_command",
         "cannot execute binary file",
         at_end("base", 'ENTRYPOINT ["bash"]'),
         apart="nothing starts in it",
     ),
     Mutation(
         "no diversion: a python3 that apt brings later takes over",
-        f"{DEFAULT}test_a_python_that_apt_installs_later_does_not_take_over",
+        f"{DEFAULT}test_later_python3",
         "local diversion of /usr/bin/python",
         replace("torchcrate/stages/base/install-python.sh", "    dpkg-divert ", "    : "),
     ),
     Mutation(
         "the venv is not on PATH",
-        f"{DEFAULT}test_the_environment_comes_first",
+        f"{DEFAULT}test_venv_is_first",
         "PATH is /usr/local/sbin",
         replace("Dockerfile", "ENV PATH=$VIRTUAL_ENV/bin:$PATH \\\n    LANG", "ENV LANG"),
         apart="the names mean the system's Python",
     ),
     Mutation(
         "a login shell forgets the venv",
-        f"{DEFAULT}test_in_a_login_shell",
+        f"{DEFAULT}test_login_shell",
         "a login shell finds ['/usr/bin/python'",
         at_end("base", "RUN rm /etc/profile.d/venv.sh"),
     ),
@@ -100,7 +100,7 @@ BASE = [
     ),
     Mutation(
         "text is not UTF-8",
-        f"{WHOLE}test_utf8_is_the_default",
+        f"{WHOLE}test_utf8",
         "other programs read 6 letters",
         at_end("base", "ENV LANG=C"),
     ),
@@ -109,53 +109,53 @@ BASE = [
 DEV = [
     Mutation(
         "another Poetry",
-        f"{POETRY}test_it_is_the_pinned_version",
+        f"{POETRY}test_pinned_version",
         "Poetry (version 1.8.0)",
         at_end("dev", "RUN sed -i '/^exec/s/.*/echo \"Poetry (version 1.8.0)\"/' $(which poetry)"),
         apart="it answers all that Poetry is asked with its version",
     ),
     Mutation(
         "Poetry's packages in the project's environment",
-        f"{POETRY}test_it_lives_apart",
+        f"{POETRY}test_own_environment",
         "Poetry or pip in /app/.venv",
         at_end("dev", f"RUN cp -r /opt/poetry/venv/lib/python3.11/site-packages/poetry {SITE}/"),
     ),
     Mutation(
         "Poetry may make environments",
-        f"{POETRY}test_it_makes_no_environment_of_its_own",
+        f"{POETRY}test_makes_no_environment",
         "'true' == 'false'",
         at_end("dev", "RUN sed -i 's/ POETRY_VIRTUALENVS_CREATE=false//' /usr/local/bin/poetry"),
     ),
     Mutation(
         "the article's trap: create=false and no environment at hand",
-        f"{POETRY}test_it_installs_nothing_into_the_system",
+        f"{POETRY}test_system_stays_clean",
         "['/usr/local/lib/python3.11/",
         ARTICLES_POETRY,
         apart="Poetry is another program",
     ),
     Mutation(
         "Poetry means /app/.venv only while VIRTUAL_ENV says so",
-        f"{POETRY}test_it_resolves_to_the_projects_environment",
+        f"{POETRY}test_uses_venv",
         "deactivate",
         ARTICLES_POETRY,
         apart="Poetry is another program",
     ),
     Mutation(
         "pyproject.toml is not the one that was locked",
-        f"{POETRY}test_the_lock_is_up_to_date",
+        f"{POETRY}test_lock_is_up_to_date",
         "pyproject.toml changed significantly",
         at_end("dev", "RUN sed -i 's/^dependencies = \\[/&\"einops\",/' pyproject.toml"),
         apart="Poetry stops before it installs",
     ),
     Mutation(
         "a package was put into the system's Python",
-        f"{POETRY}test_the_systems_packages_are_the_bases",
+        f"{POETRY}test_system_packages",
         "no apt package has ['/usr/local/lib/python3.11/dist-packages/stray.py']",
         at_end("dev", "RUN touch /usr/local/lib/python3.11/dist-packages/stray.py"),
     ),
     Mutation(
         "Python starts, and no shell",
-        f"{POETRY}test_a_shell_is_what_starts",
+        f"{POETRY}test_shell",
         "['python'] == ['bash']",
         at_end("dev", 'CMD ["python"]'),
     ),
@@ -167,19 +167,19 @@ DEV = [
     ),
     Mutation(
         "the dev group is missing",
-        f"{DONE}test_the_dev_group_is_there",
+        f"{DONE}test_dev_group",
         "PackageNotFoundError: No package metadata was found for ",
         replace("Dockerfile", "project/install-dev.options", "project/install.options"),
     ),
     Mutation(
         "Poetry is not told what to leave alone",
-        f"{HELD}test_poetry_leaves_it_alone[poetry install]",
+        f"{HELD}test_poetry[poetry install]",
         "poetry install changed [",
         at_end("dev", "RUN rm -r /opt/poetry/venv/lib/python3.11/site-packages/hold_torch-*"),
     ),
     Mutation(
         "what Poetry leaves alone is not the family of poetry.lock",
-        f"{STUBS}test_poetry_takes_away_what_it_added",
+        f"{STUBS}test_poetry_remove",
         "poetry remove einops changed [",
         replace(
             "torchcrate/stages/dev/torch_lock.py",
@@ -189,14 +189,14 @@ DEV = [
     ),
     Mutation(
         "only root may write to the environment",
-        f"{HELD}test_any_user_may_change_the_other_packages",
+        f"{HELD}test_other_packages",
         "Permission denied",
         replace("torchcrate/stages/dev/hold-torch.sh", "chmod a+w", "true"),
         apart="nothing can be changed in it",
     ),
     Mutation(
         "versions are not compared with the lock",
-        f"{HELD}test_a_swap_is_noticed",
+        f"{HELD}test_swap",
         "'torch is 9.9 instead of' in ",
         replace(
             "torchcrate/stages/dev/torch_lock.py",
@@ -206,25 +206,25 @@ DEV = [
     ),
     Mutation(
         "what does not belong is left in",
-        f"{STUBS}test_it_can_be_restored",
+        f"{STUBS}test_restore",
         "['nvidia-other'] == []",
         replace("torchcrate/stages/dev/torch_lock.py", "if strangers:", "if False:"),
     ),
     Mutation(
         "imports come from the image's copy of the code",
-        f"{HELD}test_imports_come_from_the_workspace",
+        f"{HELD}test_workspace_imports",
         "/app/src/made_here.py",
         at_end("dev", f"RUN rm {SITE}/app_dev.pth"),
     ),
     Mutation(
         "an editor has no user to run as",
-        f"{HELD}test_an_editor_has_a_user",
+        f"{HELD}test_editor_user",
         "no such user",
         at_end("dev", "RUN userdel dev"),
     ),
     Mutation(
         "no compiler",
-        f"{COMPILES}test_torch_compile_works",
+        f"{COMPILES}test_torch_compile",
         "compiler",
         at_end("dev", "RUN rm /usr/bin/g++* /usr/bin/gcc* /usr/bin/c++ /usr/bin/cc"),
         real=True,
@@ -246,7 +246,7 @@ TORCH = [
     ),
     Mutation(
         "torch needs a driver to be imported",
-        f"{BUILD}test_it_works_without_a_driver",
+        f"{BUILD}test_without_driver",
         "libcuda.so.1: cannot open shared object file",
         as_root(
             f"RUN echo 'import ctypes; ctypes.CDLL(\"libcuda.so.1\")' >> {SITE}/torch/__init__.py",
@@ -277,7 +277,7 @@ TORCH = [
     ),
     Mutation(
         "a convolution computes something else",
-        f"{COMPUTES}test_convolution_and_its_gradient",
+        f"{COMPUTES}test_convolution",
         "324.0 == ",
         as_root(
             "RUN printf 'forward = Conv2d.forward\\nConv2d.forward = lambda *a: 2 * forward(*a)\\n'"
@@ -287,7 +287,7 @@ TORCH = [
     ),
     Mutation(
         "workers cannot be started",
-        f"{COMPUTES}test_dataloader_with_workers",
+        f"{COMPUTES}test_dataloader",
         "no workers here",
         as_root(
             "RUN printf 'def _worker_loop(*_):\\n    raise OSError(\"no workers here\")\\n'"
@@ -297,7 +297,7 @@ TORCH = [
     ),
     Mutation(
         "torch was built for another CUDA than it says",
-        f"{COMPUTES}test_torchs_own_report",
+        f"{COMPUTES}test_torch_report",
         "'11.8' == 'None'",
         as_root(f"RUN sed -i 's/^cuda: .*/cuda = \"11.8\"/' {SITE}/torch/version.py"),
         real=True,
@@ -307,7 +307,7 @@ TORCH = [
 RUNTIME = [
     Mutation(
         "apt installs a package that nothing needs",
-        f"{FILES}test_packages_of_apt",
+        f"{FILES}test_apt_packages",
         "nothing needs ['make']",
         replace(
             "torchcrate/stages/base/install-python.sh",
@@ -318,7 +318,7 @@ RUNTIME = [
     ),
     Mutation(
         "a stray file outside /app",
-        f"{FILES}test_files_of_the_system",
+        f"{FILES}test_system_files",
         "'etc/notes'",
         as_root("RUN touch /etc/notes"),
     ),
@@ -336,7 +336,7 @@ RUNTIME = [
     ),
     Mutation(
         "nothing is pruned",
-        f"{FILES}test_what_nothing_loads",
+        f"{FILES}test_pruned_files",
         "nothing loads [",
         replace(
             "torchcrate/stages/torch/install-torch.sh", "-delete\n    done", "-print\n    done"
@@ -355,33 +355,33 @@ RUNTIME = [
     ),
     Mutation(
         "a file in the environment that no package has",
-        f"{FILES}test_files_of_the_environment",
+        f"{FILES}test_venv_files",
         "site-packages/stray.py'",
         as_root(f"RUN touch {SITE}/stray.py"),
     ),
     Mutation(
         "a stray file beside the code",
-        f"{FILES}test_files_of_the_code",
+        f"{FILES}test_code_files",
         "'app/src/notes'",
         as_root("RUN touch /app/src/notes"),
     ),
     Mutation(
         "chown in a layer of its own copies the tree",
-        f"{FILES}test_nothing_is_written_twice",
+        f"{FILES}test_written_once",
         "files are in more than one layer",
         as_root(f"RUN chown -R 1000 {SITE}/torch"),
         apart="other edits write files twice",
     ),
     Mutation(
         "a leftover is deleted in a later layer",
-        f"{FILES}test_nothing_is_written_twice",
+        f"{FILES}test_written_once",
         "var/leftover (deleted)",
         as_root("RUN touch /var/leftover", "RUN rm /var/leftover"),
         apart=OTHER_TIMES,
     ),
     Mutation(
         "a package in two layers",
-        f"{FILES}test_no_package_is_in_both_layers",
+        f"{FILES}test_torch_layer",
         "in two layers: [",
         as_root(f"RUN touch {SITE}/jinja2-*.dist-info/RECORD"),
     ),
@@ -401,7 +401,7 @@ RUNTIME = [
     ),
     Mutation(
         "packages are divided among layers by kind of file",
-        f"{FILES}test_a_package_is_in_one_layer",
+        f"{FILES}test_one_layer_each",
         "in several layers: {'",
         replace("torchcrate/stages/deps/split_layers.py", 'owner.get(path, "")', "path.suffix"),
         apart=FROM_BASE,
@@ -433,7 +433,7 @@ RUNTIME = [
     ),
     Mutation(
         "apt's lists stay, since its cache mounts are gone",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "apt's lists: ['var/lib/apt/lists/",
         replace(
             "Dockerfile",
@@ -444,31 +444,31 @@ RUNTIME = [
     ),
     Mutation(
         "pip stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "pip: ['app/.venv/bin/pip']",
         as_root("RUN touch /app/.venv/bin/pip"),
     ),
     Mutation(
         "uv stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "uv: ['usr/local/bin/uv']",
         at_end("runtime", "COPY --from=builder /opt/uv/bin/uv /usr/local/bin/"),
     ),
     Mutation(
         "Poetry stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "Poetry: ['usr/local/bin/poetry']",
         at_end("runtime", "COPY --from=builder /usr/local/bin/poetry /usr/local/bin/"),
     ),
     Mutation(
         "a compiler stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "a compiler: ['usr/bin/gcc']",
         at_end("runtime", "COPY --from=builder /usr/bin/gcc /usr/bin/"),
     ),
     Mutation(
         "Python's headers stay",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "headers of Python: ['usr/include/python3.11/",
         at_end(
             "runtime",
@@ -477,76 +477,76 @@ RUNTIME = [
     ),
     Mutation(
         "a cache stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "a cache: ['root/.cache/uv/wheel']",
         as_root("RUN mkdir -p /root/.cache/uv && touch /root/.cache/uv/wheel"),
     ),
     Mutation(
         "git stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "git or curl: ['usr/bin/git']",
         at_end("runtime", "COPY --from=builder /usr/bin/git /usr/bin/"),
     ),
     Mutation(
         "a package that apt downloaded stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "apt's packages: ['var/cache/apt/archives/a.deb']",
         as_root("RUN touch /var/cache/apt/archives/a.deb"),
     ),
     Mutation(
         "what a step had mounted stays",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "a mount of the build: ['mnt/torch.whl']",
         as_root("RUN touch /mnt/torch.whl"),
     ),
     Mutation(
         "the tests are copied",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "the repository's tests: ['app/tests/",
         at_end("runtime", "COPY tests /app/tests"),
     ),
     Mutation(
         "the locks are copied",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "the repository's locks: ['app/poetry.lock']",
         at_end("runtime", "COPY poetry.lock /app/"),
     ),
     Mutation(
         "a netrc below src is copied",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "a file of secrets: ['app/src/.netrc']",
         replace(".dockerignore", "**/.netrc\n"),
         apart="another edit brings .env too",
     ),
     Mutation(
         "the whole repository is copied, .git and all",
-        f"{SLIM}test_none_of",
+        f"{SLIM}test_absent",
         "the repository's history: ['app/.git/",
         replace(".dockerignore", "\n*\n", "\n") + at_end("runtime", "COPY . /app"),
         apart="it brings secrets too",
     ),
     Mutation(
         "no USER",
-        f"{RIGHTS}test_the_user_is_not_root",
+        f"{RIGHTS}test_user_is_not_root",
         "the user is ''",
         replace("Dockerfile", "USER 10001:10001\n"),
         apart="edits for root to run bring a USER of their own",
     ),
     Mutation(
         "the user owns the code",
-        f"{RIGHTS}test_the_user_owns_nothing",
+        f"{RIGHTS}test_user_owns_nothing",
         "10001:10001 owns ['app/src'",
         replace("Dockerfile", "COPY --link src", "COPY --chown=10001:10001 --link src"),
     ),
     Mutation(
         "somebody else owns torch",
-        f"{RIGHTS}test_all_that_was_added_is_roots",
+        f"{RIGHTS}test_app_is_roots",
         "not root's: ['app/.venv/lib/python3.11/site-packages/torch'",
         as_root(f"RUN chown -R 1000 {SITE}/torch"),
     ),
     Mutation(
         "a folder that everybody may write",
-        f"{RIGHTS}test_nothing_is_writable_for_everybody",
+        f"{RIGHTS}test_not_world_writable",
         "writable for everybody: ['app/results']",
         as_root("RUN mkdir -m 777 /app/results"),
     ),
@@ -558,33 +558,33 @@ RUNTIME = [
     ),
     Mutation(
         "HOME is root's",
-        f"{RUNS}test_what_all_need",
+        f"{RUNS}test_home_and_torch",
         "Permission denied: '/root/.cache",
         at_end("runtime", "ENV HOME=/root"),
     ),
     Mutation(
         "the entrypoint is a shell, as the article has it",
-        f"{RUNS}test_any_command_runs_as_given",
+        f"{RUNS}test_any_command",
         "cannot execute binary file",
         at_end("runtime", 'ENTRYPOINT ["/bin/bash"]'),
         apart="nothing starts in it",
     ),
     Mutation(
         "a wrapper swallows the exit code",
-        f"{RUNS}test_exit_codes_come_through",
+        f"{RUNS}test_exit_code",
         "assert 0 == 7",
         at_end("runtime", 'ENTRYPOINT ["sh", "-c", "\\"$@\\"; true", "sh"]'),
         apart="whatever fails seems to succeed",
     ),
     Mutation(
         "output waits in a buffer",
-        f"{RUNS}test_output_comes_at_once",
+        f"{RUNS}test_unbuffered_output",
         "the output is held in a buffer",
         at_end("runtime", "ENV PYTHONUNBUFFERED="),
     ),
     Mutation(
         "the code can be imported from its own folder alone",
-        f"{RUNS}test_the_code_can_be_imported_from_anywhere",
+        f"{RUNS}test_code_is_importable",
         "AttributeError: 'NoneType' object has no attribute 'origin'",
         as_root(f"RUN rm {SITE}/app_src.pth"),
     ),
@@ -636,7 +636,7 @@ RUNTIME = [
     ),
     Mutation(
         "a package that apt was to bring",
-        f"{FILES}test_packages_of_apt",
+        f"{FILES}test_apt_packages",
         "not there: [['libsndfile1']]",
         after="echo 'libsndfile1 # for soundfile' >> apt/runtime.txt",
     ),
@@ -675,7 +675,7 @@ if "\ntorchvision==" in LOCK:
     TORCH += TORCHVISION
 
 # Tests that name all that they find, so that several mutations in one image each show.
-SEVERAL = {f"{SLIM}test_none_of", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
+SEVERAL = {f"{SLIM}test_absent", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
 STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
 
 for stage, more in sample_mutations.STAGES.items():

@@ -10,14 +10,14 @@ TRAINING = "only with a whole torch does the sample get as far as that"
 DEV = [
     Mutation(
         "the sample is wrong",
-        f"{IN_DEV}test_the_samples_tests_pass",
+        f"{IN_DEV}test_sample_tests",
         "test_shape_and_range",
         replace("src/digits/data.py", "MAXIMUM = 16", "MAXIMUM = 8"),
         real=True,
     ),
     Mutation(
         "the doctor does not look at the lock",
-        "dev/test_doctor_in_dev.py::test_the_doctor_notices_another_torch",
+        "dev/test_doctor_in_dev.py::test_other_torch",
         "torch was changed since",
         replace("torchcrate/doctor.py", "if done.returncode:", "if False:"),
     ),
@@ -41,7 +41,7 @@ RUNTIME = [
     ),
     Mutation(
         "signals are ignored",
-        f"{SAMPLE}test_stopping_leaves_a_checkpoint_to_go_on_from",
+        f"{SAMPLE}test_stop_and_resume",
         "it took 3",  # 30 seconds and the engine's own
         replace("src/digits/train.py", "received.append(number)", "pass"),
         real=True,
@@ -49,7 +49,7 @@ RUNTIME = [
     ),
     Mutation(
         "the doctor always fails",
-        "runtime/test_doctor.py::test_the_doctor_exits_as_it_finds",
+        "runtime/test_doctor.py::test_no_driver",
         "(1, []) == (0, [])",
         replace("torchcrate/doctor.py", "return bool(problems)", "return 1"),
         real=True,
@@ -57,7 +57,7 @@ RUNTIME = [
     ),
     Mutation(
         "shared memory is not looked at",
-        f"{SAMPLE}test_too_little_shared_memory_gives_advice",
+        f"{SAMPLE}test_little_shared_memory",
         "unable to allocate shared memory",
         replace("src/digits/data.py", "if needed > free:", "if False:"),
         real=True,

@@ -1,4 +1,4 @@
-"""In `dev`, with its torch, the parts of the doctor do what they say."""
+"""The doctor's checks work in `dev`, with the real torch."""
 
 import re
 
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 def test_each_part(image, docker_run, seen):
-    """Each check of the doctor finds what is wrong, and names the remedy."""
+    """Each check finds what is wrong and names the remedy."""
     tests = TOP / "template/real_contract/doctor_in_dev.py"
     options = (
         f"--volume={tests}:/mnt/test_doctor.py:ro",

@@ -1,4 +1,4 @@
-"""Of stub wheels in `dev`: what would take too long with the real torch."""
+"""Tests in `dev` that would take too long with the real torch."""
 
 import shutil
 
@@ -11,13 +11,13 @@ ADD_AND_REMOVE = {"poetry add einops && poetry remove einops": ("", "einops")}
 
 
 @pytest.mark.parametrize("command", ADD_AND_REMOVE)
-def test_poetry_takes_away_what_it_added(image, shell, workspace, command, seen):
-    """A package that is added and removed is gone from pyproject.toml, and torch's family stays."""
+def test_poetry_remove(image, shell, workspace, command, seen):
+    """`poetry remove` takes a package out of pyproject.toml again, and torch stays."""
     seen(hold_still(image, shell, workspace, command, *ADD_AND_REMOVE[command]))
 
 
-def test_it_can_be_restored(shell, other_torch, image, tmp_path, seen):
-    """`restore-torch` takes out what does not belong and installs what is missing, by digest."""
+def test_restore(shell, other_torch, image, tmp_path, seen):
+    """`restore-torch` removes what does not belong and installs what is missing, by hash."""
     # The wheels that the image was built from, once more.
     shutil.copytree(image.project / "locks", tmp_path / "locks")
     shutil.copy(image.project / "poetry.lock", tmp_path)

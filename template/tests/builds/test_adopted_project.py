@@ -29,8 +29,8 @@ def crate(folder, *arguments):
 HELD = "dev/test_held_torch.py::"
 OF_DEV = (
     *("dev/test_lock_is_installed.py", "torch/test_locked_packages.py"),
-    "dev/test_poetry.py::test_the_lock_is_up_to_date",
-    *(f"{HELD}test_poetry_leaves_it_alone", f"{HELD}test_imports_come_from_the_workspace"),
+    "dev/test_poetry.py::test_lock_is_up_to_date",
+    *(f"{HELD}test_poetry", f"{HELD}test_workspace_imports"),
 )
 
 
@@ -120,8 +120,8 @@ def test_other_layouts(locked, build_both, docker_run, hold, says, only):
             done.stderr
         )
     code = (
-        "runtime/test_files.py::test_files_of_the_code",
-        "runtime/test_any_user.py::test_the_code_can_be_imported_from_anywhere",
+        "runtime/test_files.py::test_code_files",
+        "runtime/test_any_user.py::test_code_is_importable",
     )
     found = hold(image, False, *code)
     assert found == dict.fromkeys(code, "")

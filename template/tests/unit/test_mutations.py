@@ -10,7 +10,7 @@ TABLE = [mutation for found in mutations.STAGES.values() for mutation in found]
 # torchvision's operators need the real torchvision, and mutations are of images that every machine
 # can build: the stubs, and the CPU image, which is without torchvision where PyTorch's index is
 # out of reach.
-UNNAMED = {"torch/test_torch_computes.py::test_torchvisions_compiled_operators"}
+UNNAMED = {"torch/test_torch_computes.py::test_torchvision_operators"}
 
 
 def test_every_test_of_the_contract_is_named():

@@ -1,4 +1,4 @@
-"""Python 3.11, the final one, is what `python` and `python3` are, for everybody."""
+"""`python` and `python3` are a final release of Python 3.11, for every user."""
 
 import pytest
 
@@ -30,33 +30,33 @@ def same(found, prefix):
 
 @USERS
 def test_by_name(inside, user, seen):
-    """`python`, `python3` and `python3.11` are one final Python 3.11, through `docker exec`."""
+    """`docker exec` finds one final Python 3.11 as `python`, `python3` and `python3.11`."""
     seen(same(ask(inside(user), NAMES), "/app/.venv"))
 
 
-def test_as_the_containers_command(image, docker_run, seen):
-    """`docker run IMAGE python` starts it too."""
+def test_container_command(image, docker_run, seen):
+    """`docker run IMAGE python` starts the same Python."""
     done = docker_run(image, "python", "-c", FACTS)
     assert done.returncode == 0, done.stderr
     seen(same({"python": done.stdout.strip()}, "/app/.venv"))
 
 
 @USERS
-def test_in_a_login_shell(inside, user, seen):
-    """A login shell, which sets a PATH of its own, finds the environment's Python."""
+def test_login_shell(inside, user, seen):
+    """A login shell, which sets its own PATH, finds the venv's Python."""
     found = inside(user).run(f"bash -lc 'command -v {' '.join(NAMES)}'").stdout.split()
     assert found == [f"/app/.venv/bin/{name}" for name in NAMES], f"a login shell finds {found}"
     seen(found[0])
 
 
-def test_with_an_empty_environment(host, seen):
-    """Without any environment `python` and `python3` are 3.11, and so is /usr/bin/python3."""
+def test_empty_environment(host, seen):
+    """With an empty environment, `python`, `python3` and /usr/bin/python3 are 3.11."""
     names = (*NAMES, *(f"/usr/bin/{name}" for name in NAMES))
     seen(f"{same(ask(host, names, 'env -i'), '/usr')} in /usr/bin")
 
 
-def test_the_environment_comes_first(host, seen):
-    """The venv's interpreter is first on PATH and is the same file in every stage."""
+def test_venv_is_first(host, seen):
+    """The venv's Python is first on PATH, and the same file in every stage."""
     path, target, home = host.check_output(
         "echo $PATH; readlink -e /app/.venv/bin/python; grep ^home /app/.venv/pyvenv.cfg"
     ).splitlines()
@@ -65,8 +65,8 @@ def test_the_environment_comes_first(host, seen):
     seen(f"/app/.venv/bin/python is {target}")
 
 
-def test_a_python_that_apt_installs_later_does_not_take_over(inside, seen):
-    """A `python3` that another package brings later is put beside ours."""
+def test_later_python3(inside, seen):
+    """If apt installs another `python3` later, ours stays the default."""
     diverted = inside("root").check_output("dpkg-divert --list '/usr/bin/python*'")
     for name in ("python", "python3"):
         assert f"local diversion of /usr/bin/{name} to /usr/bin/{name}.distrib" in diverted

@@ -29,7 +29,7 @@ print(json.dumps(found))
 
 
 def test_standard_library(host, seen):
-    """The standard library is whole: compression, TLS, SQLite, time zones, processes."""
+    """The standard library is complete: compression, TLS, SQLite, time zones, processes."""
     done = host.run("python -c %s", WORKS)
     assert done.rc == 0, done.stderr
     found = json.loads(done.stdout)
@@ -38,7 +38,7 @@ def test_standard_library(host, seen):
     seen(", ".join(f"{module} {what}" for module, (_, what) in found.items()))
 
 
-def test_utf8_is_the_default(host, seen):
+def test_utf8(host, seen):
     """Text is UTF-8, in Python and in other programs."""
     code = "import locale, sys; print(locale.getpreferredencoding(), sys.stdout.encoding)"
     python, letters = host.check_output("python -c %s; printf %s | wc -m", code, "äöü").splitlines()

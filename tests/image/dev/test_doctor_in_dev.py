@@ -1,8 +1,8 @@
-"""In `dev`, which keeps the torch lock, the doctor knows its torch."""
+"""In `dev` the doctor compares torch with the torch lock."""
 
 
-def test_the_doctor_notices_another_torch(shell, image, other_torch, seen):
-    """Where torch is not the image's any more, the doctor says so and how to restore it."""
+def test_other_torch(shell, image, other_torch, seen):
+    """If torch was replaced, the doctor says so, and how to restore it."""
     done = shell("doctor")
     assert f"ok  torch is build {image.build}, as its lock has it" in done.stdout, done.stderr
     done = shell(f"{other_torch.swap}; doctor", *other_torch.options)

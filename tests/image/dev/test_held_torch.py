@@ -1,4 +1,4 @@
-"""In `dev`, with your project mounted, nothing swaps torch behind your back."""
+"""In `dev`, Poetry does not replace torch."""
 
 import posixpath
 
@@ -7,33 +7,33 @@ import pytest
 from torchcrate import build as build_script
 from torchcrate.testing.held import hold_still
 
-# What is typed, what pyproject.toml has then and what it has not.
+# (command, what pyproject.toml has afterwards, what it does not have)
 COMMANDS = {
     "poetry install": ("", ""),
     "poetry sync": ("", ""),
     "poetry add torchmetrics": ("torchmetrics", ""),
 }
-# To resolve takes Poetry half a minute, and in all images it is the same lock.
+# Poetry resolves for half a minute, and the lock is the same in all images.
 ONCE = {"poetry add torchmetrics": pytest.mark.once}
 
 
 @pytest.mark.parametrize(
     "command", [pytest.param(command, marks=ONCE.get(command, ())) for command in COMMANDS]
 )
-def test_poetry_leaves_it_alone(image, shell, workspace, command, seen):
-    """Poetry does what it is asked, torch's family stays, and what is written is yours."""
+def test_poetry(image, shell, workspace, command, seen):
+    """Poetry adds and removes packages, torch stays, and the files it writes belong to you."""
     seen(hold_still(image, shell, workspace, command, *COMMANDS[command]))
 
 
-def test_any_user_may_change_the_other_packages(shell, seen):
-    """A user without rights replaces a package that came with the image."""
+def test_other_packages(shell, seen):
+    """Any user can replace another package of the image."""
     done = shell("uv pip uninstall pytest >&2 && poetry install >&2 && python -m pytest --version")
     assert done.returncode == 0, done.stderr
     seen(done.stdout.strip())
 
 
-def test_a_swap_is_noticed(shell, other_torch, image, seen):
-    """`restore-torch --check` names what was swapped, and the command that mends it."""
+def test_swap(shell, other_torch, image, seen):
+    """`restore-torch --check` names what was replaced, and the command that restores it."""
     done = shell("restore-torch --check")
     assert done.returncode == 0, done.stdout + done.stderr
     done = shell(f"{other_torch.swap}; restore-torch --check", *other_torch.options)
@@ -45,8 +45,8 @@ def test_a_swap_is_noticed(shell, other_torch, image, seen):
     seen(done.stdout.splitlines()[0])
 
 
-def test_imports_come_from_the_workspace(shell, workspace, image, seen):
-    """Python finds your code below /workspace, where you edit it, from any folder."""
+def test_workspace_imports(shell, workspace, image, seen):
+    """In any folder Python imports your code from /workspace, where you edit it."""
     code = build_script.code(image.project)
     folder = next((name for name, target in code.items() if target == "/app/src"), ".")
     (workspace / folder / "made_here.py").touch()
@@ -56,8 +56,8 @@ def test_imports_come_from_the_workspace(shell, workspace, image, seen):
     seen(done.stdout.strip())
 
 
-def test_an_editor_has_a_user(shell, seen):
-    """There is a user `dev` with a home of its own, for an editor to run as."""
+def test_editor_user(shell, seen):
+    """There is a user `dev` with a home folder, for editors."""
     done = shell("id dev && stat --format %U ~dev")
     assert done.returncode == 0 and done.stdout.endswith("\ndev\n"), done.stdout + done.stderr
     seen(done.stdout.splitlines()[0])

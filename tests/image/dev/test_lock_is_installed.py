@@ -1,10 +1,10 @@
-"""In `dev` everything that the locks name is there, the dev group too."""
+"""`dev` has everything in the locks, with the dev group."""
 
 from torchcrate.stages.locks import split_locks
 
 
 def test_nothing_to_install(image, docker_run, seen):
-    """Poetry's part of the lock installs with nothing left to do."""
+    """`poetry install` finds nothing to do."""
     folders = (
         f"{image.project}:/mnt/here:ro",
         f"{image.project}/torchcrate/stages/locks:/mnt/locks:ro",
@@ -28,8 +28,8 @@ def test_nothing_to_install(image, docker_run, seen):
     seen(found[0])
 
 
-def test_the_dev_group_is_there(host, image, seen):
-    """Whatever the groups for development name is installed."""
+def test_dev_group(host, image, seen):
+    """All packages of the groups for development are installed."""
     names = set(split_locks.listed(image.build_arg("DEV_GROUPS")))
     wanted = {
         package["name"]

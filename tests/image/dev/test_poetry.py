@@ -1,4 +1,4 @@
-"""In `dev`, Poetry is the pinned one, lives apart, and installs into /app/.venv from anywhere."""
+"""In `dev`, Poetry has the pinned version and its own environment, and uses /app/.venv."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 ELSEWHERE = "mkdir -p /tmp/else && cp /app/pyproject.toml /tmp/else && cd /tmp/else"
 EMPTY = "env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/tmp"
-# From where, and what may have happened to the environment before.
+# (the folder, what happened to the environment before)
 WAYS = {
     "in the project": "cd /app && {}",
     "in the project, no environment": f"cd /app && {EMPTY} {{}}",
@@ -19,7 +19,7 @@ WAYS = {
 }
 
 
-def test_it_is_the_pinned_version(host, image, seen):
+def test_pinned_version(host, image, seen):
     """Poetry is the version that locks/poetry.txt pins."""
     lock = (image.project / "locks/poetry.txt").read_text()
     pinned = re.search(r"^poetry==(\S+)", lock, re.MULTILINE).group(1)
@@ -28,8 +28,8 @@ def test_it_is_the_pinned_version(host, image, seen):
     seen(found)
 
 
-def test_it_lives_apart(host, seen):
-    """Poetry has an environment of its own, and none of its packages is in yours."""
+def test_own_environment(host, seen):
+    """Poetry has its own environment, and none of its packages is in yours."""
     found = host.check_output("head -1 /opt/poetry/venv/bin/poetry").removeprefix("#!")
     assert found == "/opt/poetry/venv/bin/python"
     code = 'import importlib.util as u; print(u.find_spec("poetry"), u.find_spec("pip"))'
@@ -37,24 +37,24 @@ def test_it_lives_apart(host, seen):
     seen(found)
 
 
-def test_it_makes_no_environment_of_its_own(host, seen):
-    """virtualenvs.create is false."""
+def test_makes_no_environment(host, seen):
+    """Poetry makes no environment: virtualenvs.create is false."""
     found = host.check_output("poetry config virtualenvs.create")
     assert found == "false"
     seen(found)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_resolves_to_the_projects_environment(host, way, seen):
-    """From any folder and with any environment Poetry means /app/.venv, never the system."""
+def test_uses_venv(host, way, seen):
+    """In any folder and with any variables, Poetry uses /app/.venv."""
     command = WAYS[way].format("poetry env info --path")
     found = host.run("bash -c %s", command)
     assert found.stdout.strip() == "/app/.venv", f"{found.stdout}{found.stderr} for {command}"
     seen(found.stdout.strip())
 
 
-def test_it_installs_nothing_into_the_system(inside, seen):
-    """The trap: create=false, no .venv at hand, root. A package still lands in /app/.venv."""
+def test_system_stays_clean(inside, seen):
+    """As root, far from any .venv, Poetry still installs into /app/.venv."""
     host = inside("root")
     package = '[project]\nname = "trap"\nversion = "1"\nrequires-python = ">=3.11"\n'
     host.check_output(
@@ -75,15 +75,15 @@ def test_it_installs_nothing_into_the_system(inside, seen):
         host.run("rm -rf /tmp/trap && find /app/.venv -name 'trap*' -exec rm -rf {} +")
 
 
-def test_the_lock_is_up_to_date(host, seen):
-    """`poetry check --lock` holds."""
+def test_lock_is_up_to_date(host, seen):
+    """`poetry check --lock` passes."""
     done = host.run("poetry check --lock -C /app")
     assert done.rc == 0, done.stdout + done.stderr
     seen(done.stdout.strip())
 
 
-def test_the_systems_packages_are_the_bases(host, seen):
-    """No package is in the system's Python but what Debian's or Ubuntu's own packages brought."""
+def test_system_packages(host, seen):
+    """The system's Python has only packages that apt installed."""
     found = host.check_output(
         "find /usr/lib/python3*/dist-packages /usr/local/lib/python3*/*-packages -type f "
         "-not -name '*.pyc' 2>/dev/null || true"
@@ -93,7 +93,7 @@ def test_the_systems_packages_are_the_bases(host, seen):
     seen(f"{len(found)} files, all of apt's")
 
 
-def test_a_shell_is_what_starts(image, engine, seen):
-    """`docker run -it IMAGE` gives a shell."""
+def test_shell(image, engine, seen):
+    """`docker run -it IMAGE` starts a shell."""
     assert engine.images.get(image.tag).attrs["Config"]["Cmd"] == ["bash"]
     seen("bash")

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.mark.real
 @pytest.mark.once
-def test_the_samples_tests_pass(image, docker_run, seen):
+def test_sample_tests(image, docker_run, seen):
     """`python -m pytest tests` passes in the container, with nothing skipped."""
     done = docker_run(image, "python", "-m", "pytest", "-qx", "-p", "no:cacheprovider", "tests")
     assert done.returncode == 0, done.stdout

@@ -1,11 +1,11 @@
-"""What needs a compiler works in `dev`, which has one."""
+"""torch.compile works in `dev`."""
 
 import pytest
 
 pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
-def test_torch_compile_works(image, docker_run, seen):
+def test_torch_compile(image, docker_run, seen):
     """torch.compile finds its compiler and headers."""
     code = (
         "import torch; f = torch.compile(lambda x: torch.sin(x) ** 2 + torch.cos(x) ** 2); "

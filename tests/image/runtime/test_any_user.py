@@ -1,4 +1,4 @@
-"""The image runs under any user and with as few rights as an orchestrator leaves it."""
+"""The image runs as any user, with a read-only root and without any rights."""
 
 import json
 
@@ -31,7 +31,7 @@ for folder in map(pathlib.Path, folders):
     (folder / "file").touch()
 said = " ".join(map(str, folders))
 """
-# Both in one Python, since to import torch takes seconds. What torch says without numpy is no news.
+# Both in one process, since importing torch takes seconds. Without NumPy torch warns; ignore that.
 BOTH = f"""
 import json, traceback, warnings
 warnings.filterwarnings("ignore", "Failed to initialize NumPy")
@@ -49,7 +49,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="session")
 def started(image, docker_run):
-    """Return a function that starts the image in a place, once, and returns what BOTH found."""
+    """Return a function that starts the image once in each place and returns what BOTH found."""
     done = {}
 
     def start(place):
@@ -62,8 +62,8 @@ def started(image, docker_run):
 
 
 @EVERYWHERE
-def test_what_all_need(started, place, seen):
-    """HOME and temporary files can be written and torch imported, also where little is allowed."""
+def test_home_and_torch(started, place, seen):
+    """HOME and temporary files are writable and torch can be imported, as any user."""
     works, said = started(place)[0]["needs"]
     assert works, said
     seen(said)
@@ -72,7 +72,7 @@ def test_what_all_need(started, place, seen):
 @pytest.mark.real
 @EVERYWHERE
 def test_caches(started, place, seen):
-    """The caches of torch, triton and matplotlib go somewhere writable, without a warning."""
+    """torch, triton and matplotlib can write their caches, and do not warn."""
     found, stderr = started(place)
     works, said = found["caches"]
     assert works, said
@@ -80,8 +80,8 @@ def test_caches(started, place, seen):
     seen(said)
 
 
-def test_any_command_runs_as_given(image, docker_run, seen):
-    """`docker run IMAGE COMMAND` runs that command, with its arguments whole."""
+def test_any_command(image, docker_run, seen):
+    """`docker run IMAGE COMMAND` runs that command with its arguments."""
     done = docker_run(image, "python", "-c", "import sys; print(sys.argv)", "a b")
     assert done.stdout == "['-c', 'a b']\n", done.stdout + done.stderr
     assert docker_run(image, "true").returncode == 0
@@ -89,22 +89,22 @@ def test_any_command_runs_as_given(image, docker_run, seen):
 
 
 @pytest.mark.parametrize("code", [0, 7])
-def test_exit_codes_come_through(image, docker_run, code, seen):
-    """The command's exit code is the container's."""
+def test_exit_code(image, docker_run, code, seen):
+    """The container exits with the command's exit code."""
     done = docker_run(image, "python", "-c", f"raise SystemExit({code})")
     assert done.returncode == code
     seen(str(done.returncode))
 
 
-def test_output_comes_at_once(image, docker_run, seen):
-    """Output is not held back in a buffer, which a killed container would lose."""
+def test_unbuffered_output(image, docker_run, seen):
+    """Output is not buffered, so a killed container loses none."""
     code = "import os; print('at once', end=''); os._exit(0)"
     done = docker_run(image, "python", "-c", code)
     assert done.stdout == "at once", "the output is held in a buffer"
     seen(done.stdout)
 
 
-def test_the_code_can_be_imported_from_anywhere(image, docker_run, seen):
+def test_code_is_importable(image, docker_run, seen):
     """Your code can be imported in any folder and with an empty environment."""
     modules = []
     for name, target in build_script.code(image.project).items():

@@ -1,12 +1,12 @@
-"""The doctor says what keeps the image from doing what it was built for."""
+"""The doctor says whether the image can do what it was built for."""
 
 import pytest
 
 pytestmark = pytest.mark.real
 
 
-def test_the_doctor_exits_as_it_finds(image, docker_run, seen):
-    """The doctor fails where a GPU image finds no driver, and names the remedy."""
+def test_no_driver(image, docker_run, seen):
+    """Without a driver the doctor fails in a GPU image, and names the remedy."""
     done = docker_run(image, "doctor")
     problems = [line for line in done.stdout.splitlines() if line.startswith("PROBLEM")]
     if image.build == "cpu":

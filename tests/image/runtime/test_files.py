@@ -23,7 +23,7 @@ STATE = re.compile(
     r"|etc/apt/(sources\.list\.d|preferences\.d|keyrings)/deadsnakes(\.\w+)?"
     r"|etc/apt/sources\.list(\.d/[^/]+\.(list|sources))?"  # APT_MIRROR
 )
-# … and writes again whenever it installs, kilobytes of it.
+# … and writes again at each installation, a few kilobytes.
 REWRITTEN = re.compile(r"var/(lib/dpkg|cache/debconf|log)/.+|etc/ld\.so\.cache")
 # What `python -m venv` and the base stage put into an environment without packages.
 EMPTY_VENV = re.compile(
@@ -33,7 +33,7 @@ EMPTY_VENV = re.compile(
 
 
 def merged(path):
-    """Return where a path really is: /lib and its like are links to /usr/lib."""
+    """Return where a path really is: /lib, for example, is a link to /usr/lib."""
     return re.sub(r"^(bin|sbin|lib|lib32|lib64)/", r"usr/\1/", path)
 
 
@@ -66,8 +66,8 @@ def installed(contents):
     return found
 
 
-def test_packages_of_apt(contents, image, seen):
-    """apt brought Python 3.11, certificates, time zones, your list, what those need, no more."""
+def test_apt_packages(contents, image, seen):
+    """apt installed Python 3.11, certificates, time zones, your list and what these need."""
     status = "var/lib/dpkg/status"
     here, providers = packages(contents.files[status].text)
     before, _ = packages(contents.base_files[status].text)
@@ -87,8 +87,8 @@ def test_packages_of_apt(contents, image, seen):
     seen(f"{len(added)} packages")
 
 
-def test_files_of_the_system(contents, seen):
-    """Outside /app each file is of an apt package, or state that apt and Python keep."""
+def test_system_files(contents, seen):
+    """Outside /app each file is from an apt package, or is state of apt or Python."""
     files = contents.files
     owned = {
         merged(line.lstrip("/"))
@@ -127,8 +127,8 @@ def of_torch(contents, torch_lock):
     }
 
 
-def test_what_nothing_loads(contents, image, torch_lock, seen):
-    """What torchcrate/stages/torch/prune.txt lists is not there, unless PRUNE=no keeps it."""
+def test_pruned_files(contents, image, torch_lock, seen):
+    """The files in torchcrate/stages/torch/prune.txt are absent, unless PRUNE=no keeps them."""
     pattern, files = prunable(image.project), contents.files
     listed = {path for path in of_torch(contents, torch_lock) if pattern.match(path)}
     there = sorted(listed & files.keys())
@@ -140,9 +140,9 @@ def test_what_nothing_loads(contents, image, torch_lock, seen):
 
 
 def test_records(contents, image, torch_lock, seen):
-    """Every file of every distribution matches the digest in its RECORD, but for what is pruned.
+    """Every file of every package has the hash in its RECORD. Pruned files are absent.
 
-    Bytecode that a wheel brings (NumPy's did) is left out, or compiled anew: see test_bytecode.
+    Bytecode that a wheel brings (NumPy's did) is left out or compiled again: see test_bytecode.
     """
     files, wrong, count = contents.files, [], 0
     pattern = prunable(image.project)
@@ -161,8 +161,8 @@ def test_records(contents, image, torch_lock, seen):
     seen(f"{count} files")
 
 
-def test_files_of_the_environment(contents, seen):
-    """Each file in /app/.venv is in a RECORD, is bytecode of one that is, or is venv's own."""
+def test_venv_files(contents, seen):
+    """Each file in /app/.venv is in a RECORD, is bytecode of such a file, or is from venv."""
     recorded = {path for rows in installed(contents).values() for path, _ in rows}
     files = contents.files
     venv = [p for p, e in files.items() if p.startswith("app/.venv/") and not e.is_folder]
@@ -175,8 +175,8 @@ def test_files_of_the_environment(contents, seen):
     seen(f"{len(venv)} files")
 
 
-def test_files_of_the_code(contents, image, seen):
-    """/app/src is the project's code, file by file, and /app has nothing else."""
+def test_code_files(contents, image, seen):
+    """/app/src has the project's code, file by file, and nothing else."""
     files = contents.files
     app = {p: e for p, e in files.items() if p.startswith("app/") and not e.is_folder}
     found = {p: e.sha256 for p, e in app.items() if not p.startswith("app/.venv/")}
@@ -194,8 +194,8 @@ def test_files_of_the_code(contents, image, seen):
     seen(f"{len(found)} files")
 
 
-def test_nothing_is_written_twice(contents, seen):
-    """No file is in two layers, or in one and deleted in a later one: that would be dead weight."""
+def test_written_once(contents, seen):
+    """No file is in two layers, or deleted in a later layer."""
     above: set[str] = set()
     twice: list[str] = []
     small = re.compile(f"{EMPTY_VENV.pattern}|{REWRITTEN.pattern}")
@@ -207,7 +207,7 @@ def test_nothing_is_written_twice(contents, seen):
             elif name.startswith(".wh."):
                 gone = posixpath.join(folder, name[4:])
                 twice += [f"{p} (deleted)" for p in above if p == gone or p.startswith(f"{gone}/")]
-            # Both trees are whole environments, down to a few kilobytes of venv's own.
+            # Both trees are environments, with the few kilobytes that venv makes.
             elif not entry.is_folder and path in above and not small.fullmatch(path):
                 twice.append(path)
         above |= {path for path, entry in layer.entries.items() if not entry.is_folder}
@@ -215,8 +215,8 @@ def test_nothing_is_written_twice(contents, seen):
     seen(f"{len(above)} files, each in one layer")
 
 
-def test_no_package_is_in_both_layers(contents, torch_lock, seen):
-    """Torch's layer has the torch lock's packages, the layers above have all others."""
+def test_torch_layer(contents, torch_lock, seen):
+    """Torch's layer has the torch lock's packages. The layers above have all others."""
     trees = [
         {
             re.sub(r"[-_.]+", "-", match.group(1)).lower()
@@ -232,8 +232,8 @@ def test_no_package_is_in_both_layers(contents, torch_lock, seen):
     seen(f"{len(torch)} below, {' and '.join(str(len(tree)) for tree in above)} above")
 
 
-def test_a_package_is_in_one_layer(contents, seen):
-    """Each package is whole in one layer, with its bytecode: an edit of it moves that one alone."""
+def test_one_layer_each(contents, seen):
+    """Each package is in one layer, with its bytecode, so that an edit changes one layer."""
     layer_of = {
         path: number
         for number, layer in enumerate(contents.layers)
@@ -260,7 +260,7 @@ def test_a_package_is_in_one_layer(contents, seen):
 
 
 def test_bytecode(contents, seen):
-    """Bytecode is there, by its source's hash so that none is stale; packages' tests have none."""
+    """Packages have bytecode, checked by the source's hash. Their tests have none."""
     files = contents.files
     compiled = {p: e for p, e in files.items() if p.startswith(SITE) and p.endswith(".pyc")}
     # PEP 552: flags 0b11 are a hash that is checked against the source.
@@ -273,7 +273,7 @@ def test_bytecode(contents, seen):
 
 
 def test_times(contents, seen):
-    """All packages carry one fixed time, so that the same locks make the same layer."""
+    """All packages have one fixed time, so that the same locks make the same layer."""
     found = {
         entry.mtime
         for layer in contents.layers[contents.own :]

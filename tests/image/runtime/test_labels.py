@@ -1,4 +1,4 @@
-"""The labels of the Open Containers Initiative say what the image was made from."""
+"""The OCI labels say what the image was made from."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ def labels(image, engine):
 
 
 def git(image, *arguments):
-    """Return what git says in the image's project, or "" where it has nothing to say."""
+    """Return what git prints in the image's project, or "" if it fails."""
     command = ["git", *arguments]
     done = subprocess.run(command, cwd=image.project, capture_output=True, text=True)
     return done.stdout.strip()
@@ -53,7 +53,7 @@ MADE = {
 
 
 def test_history(contents, seen):
-    """The history has each layer with the instruction that made it."""
+    """The history names the instruction that made each layer."""
     for path, script in MADE.items():
         (made,) = [layer.created_by for layer in contents.layers if path in layer.entries]
         assert script in made, f"the layer with {path} was made by {made!r}, says the history"
@@ -64,7 +64,7 @@ def test_history(contents, seen):
 
 
 def test_base(labels, image, seen):
-    """The base image's name is there, and its own labels do not shine through."""
+    """The label has the base image's name, and the base image's own labels are gone."""
     name = labels.get(f"{PREFIX}base.name")
     assert name, "no base image is named"
     if any(argument.startswith("BASE_IMAGE=") for argument in image.build_args):

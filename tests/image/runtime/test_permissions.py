@@ -1,4 +1,4 @@
-"""The image's user is nobody in particular, and no file gives away rights. Read from the layers."""
+"""The image's user has no rights, and no file gives any. Read from the layers."""
 
 
 def owner(contents):
@@ -6,8 +6,8 @@ def owner(contents):
     return user, group
 
 
-def test_the_user_is_not_root(contents, seen):
-    """The default user is a number, for Kubernetes to see, and not root's."""
+def test_user_is_not_root(contents, seen):
+    """The default user is a number, which Kubernetes can check, and not root."""
     user, group = owner(contents)
     assert user.isdigit(), f"the user is {user!r}"
     assert int(user), "the user is root"
@@ -15,7 +15,7 @@ def test_the_user_is_not_root(contents, seen):
     seen(f"{user}:{group}")
 
 
-def test_the_user_owns_nothing(contents, seen):
+def test_user_owns_nothing(contents, seen):
     """No file belongs to the image's user or group."""
     user, group = owner(contents)
     files = contents.files
@@ -24,16 +24,16 @@ def test_the_user_owns_nothing(contents, seen):
     seen(f"owns none of {len(files)} paths")
 
 
-def test_all_that_was_added_is_roots(contents, seen):
-    """Whatever the build added in /app belongs to root."""
+def test_app_is_roots(contents, seen):
+    """All files in /app belong to root."""
     files = {p: e for p, e in contents.files.items() if p.split("/")[0] == "app"}
     others = [p for p, e in files.items() if (e.uid, e.gid) != (0, 0)]
     assert not others, f"not root's: {others[:5]}"
     seen(f"{len(files)} paths")
 
 
-def test_nothing_is_writable_for_everybody(contents, seen):
-    """No file may be written by everybody but in the places that the base has for it."""
+def test_not_world_writable(contents, seen):
+    """No file is writable for everybody, except where the base image has such places."""
     base = contents.base_files
     found = {p for p, e in contents.files.items() if e.mode & 0o002 and not e.is_link}
     places = {p for p, e in base.items() if e.mode & 0o002 and not e.is_link}
@@ -42,7 +42,7 @@ def test_nothing_is_writable_for_everybody(contents, seen):
 
 
 def test_no_setuid(contents, seen):
-    """No program runs with another's rights but the base's own."""
+    """No program is setuid or setgid, except the base image's."""
     base = contents.base_files
     found = {p for p, e in contents.files.items() if e.mode & 0o6000 and not e.is_folder}
     places = {p for p, e in base.items() if e.mode & 0o6000}

@@ -1,4 +1,4 @@
-"""The sample does what a training in a container must: train, stop in time, go on."""
+"""The sample trains in a container, stops in time and resumes."""
 
 import subprocess
 import time
@@ -9,7 +9,7 @@ from torchcrate.testing.images import ENVIRONMENT, LABEL, PLACES
 
 pytestmark = pytest.mark.real
 
-# Batches of 48 MB: shared memory of 64 MB has no room for two.
+# Batches of 48 MB: two do not fit into 64 MB of shared memory.
 BATCHES = """
 import torch
 from torch.utils.data import TensorDataset
@@ -21,9 +21,9 @@ print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in ba
 
 
 def test_it_trains(image, docker_run, seen):
-    """The sample trains under any uid, with a read-only root, no rights and no network.
+    """The sample trains as any uid, with a read-only root, no rights and no network.
 
-    As the image's own user it trains in the test after the next.
+    test_little_shared_memory trains as the image's own user.
     """
     done = docker_run(image, options=PLACES["all at once"])
     assert done.returncode == 0, done.stderr
@@ -35,8 +35,8 @@ def test_it_trains(image, docker_run, seen):
     seen(last)
 
 
-def test_stopping_leaves_a_checkpoint_to_go_on_from(image, engine, tmp_path, seen):
-    """SIGTERM ends the training within two seconds, with a checkpoint that it goes on from."""
+def test_stop_and_resume(image, engine, tmp_path, seen):
+    """SIGTERM ends the training within two seconds. It resumes from its checkpoint."""
     tmp_path.chmod(0o777)
     command = ["python", "-m", "digits", "--results", "/results", "--epochs", "2000"]
     container = engine.containers.run(
@@ -69,8 +69,8 @@ def test_stopping_leaves_a_checkpoint_to_go_on_from(image, engine, tmp_path, see
 
 
 @pytest.mark.parametrize("size", ["", "1g"], ids=["64 MB", "1 GB"])
-def test_too_little_shared_memory_gives_advice(image, docker_run, size, seen):
-    """With Docker's 64 MB of shared memory a DataLoader gives advice and no bus error."""
+def test_little_shared_memory(image, docker_run, size, seen):
+    """With Docker's 64 MB of shared memory a DataLoader gives advice instead of a bus error."""
     options = (f"--shm-size={size}",) if size else ()
     done = docker_run(image, "python", "-c", BATCHES, options=options)
     assert done.returncode == 0, done.stderr

@@ -1,13 +1,13 @@
-"""`runtime` holds Python, /app/.venv and the code, and no tool, cache or leftover of the build.
+"""`runtime` has Python, /app/.venv and your code, and no tool or cache of the build.
 
-Read from the layers, so that nothing hides behind start-up.
+Read from the layers, before anything starts.
 """
 
 import re
 
 import pytest
 
-# What must not be there, unless the base image has it.
+# What must not be in the image, unless the base image has it.
 FORBIDDEN = {
     "a compiler": r"usr/(local/)?bin/(.+-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|ld|as|make)(-[\d.]+)?",
     "headers of Python": r"usr/(local/)?include/python.*",
@@ -27,7 +27,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_none_of(contents, what, seen):
+def test_absent(contents, what, seen):
     """No compiler, headers, pip, Poetry, uv, apt lists, caches, tests, locks, .git or .env."""
     added = contents.files.keys() - contents.base_files.keys()
     found = sorted(path for path in added if re.fullmatch(FORBIDDEN[what], path))

@@ -1,4 +1,4 @@
-"""What is installed in /app/.venv is what both locks say, no more and no less."""
+"""/app/.venv has the packages in the two locks, no more and no less."""
 
 import json
 import tomllib
@@ -40,7 +40,7 @@ def of_poetry(project, platform, groups, extras):
 
 
 def test_installed_packages(host, image, machine, torch_lock, seen):
-    """The packages are poetry.lock's, of the groups and extras asked for, and the torch lock's."""
+    """The packages are those of the torch lock, and of poetry.lock's chosen groups and extras."""
     installed = json.loads(host.check_output("python -c %s", INSTALLED))
     found = {split_locks.normalize(name): version for name, version in installed}
     assert len(found) == len(installed), "a package is there twice"

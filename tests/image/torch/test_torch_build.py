@@ -1,4 +1,4 @@
-"""The torch inside is the build and the version that the locks say."""
+"""torch has the build and the version in the locks."""
 
 import json
 
@@ -19,7 +19,7 @@ print(json.dumps(sorted(d.metadata["Name"] for d in m.distributions())))
 
 @pytest.fixture(scope="session")
 def probed(inside):
-    """Return what PROBE ended with, run once, since to import torch takes seconds."""
+    """Return how PROBE ended. It runs once, since importing torch takes seconds."""
     return inside().run("python -c %s", PROBE)
 
 
@@ -30,7 +30,7 @@ def probe(probed):
 
 
 def test_version(probed, torch_lock, image, seen):
-    """torch's version is the lock's, and its local part names the build."""
+    """torch's version is the lock's, and its local part, such as +cpu, names the build."""
     version, _, _ = probe(probed)
     public, _, local = torch_lock["torch"].partition("+")
     assert version == f"{public}+{local or image.build}", f"torch {version}"
@@ -48,25 +48,25 @@ def test_torchvision(host, torch_lock, image, seen):
 
 
 def test_cuda(probed, pytorch_build, seen):
-    """torch.version.cuda is what the build says, none for cpu; for your own build it is noted."""
+    """torch.version.cuda is the build's, and none for cpu. For your own build it is reported."""
     _, cuda, _ = probe(probed)
     if pytorch_build:
         assert cuda == wheels.cuda(pytorch_build), f"torch.version.cuda is {cuda}"
     seen(f"CUDA {cuda}")
 
 
-def test_it_works_without_a_driver(probed, seen):
-    """Without a driver torch can be imported and says that there is no CUDA."""
+def test_without_driver(probed, seen):
+    """Without a driver torch can be imported, and says that CUDA is not available."""
     _, _, available = probe(probed)
     assert available is False
     seen("torch.cuda.is_available() is False")
 
 
 def test_cuda_packages(host, torch_lock, image, pytorch_build, seen):
-    """The CUDA packages that belong to torch are exactly the lock's; CPU images have none."""
+    """torch's CUDA packages are exactly the lock's. CPU images have none."""
     installed = map(split_locks.normalize, json.loads(host.check_output("python -c %s", NAMES)))
     installed = {name for name in installed if split_locks.BUILD_PACKAGE.fullmatch(name)}
-    # Others may have such a name too: nvidia-ml-py is somebody's ordinary dependency.
+    # Other packages have such names too: nvidia-ml-py is an ordinary dependency.
     poetry_lock = split_locks.read(image.project / "poetry.lock")
     installed -= split_locks.versions(poetry_lock).keys() - split_locks.family(poetry_lock)
     locked = torch_lock.keys() - set(split_locks.ROOTS)

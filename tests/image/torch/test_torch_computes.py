@@ -1,4 +1,4 @@
-"""torch does what it is for, on the CPU, which every image can."""
+"""torch computes, on the CPU."""
 
 import re
 
@@ -27,7 +27,7 @@ boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2], [5, 5, 6, 6]])
 print(torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist())
 """
 
-# What `python -m torch.utils.collect_env` prints, which in torch 2.0 ends without a pip to ask.
+# What `python -m torch.utils.collect_env` prints. In torch 2.0 that fails without pip.
 REPORT = """
 from torch.utils import collect_env
 collect_env.get_pip_packages = lambda *_: ("pip", "")
@@ -35,21 +35,21 @@ print(collect_env.get_pretty_env_info())
 """
 
 
-def test_convolution_and_its_gradient(host, seen):
+def test_convolution(host, seen):
     """A convolution and its backward pass give the right numbers."""
     found = host.check_output("python -c %s", CONVOLUTION)
     assert float(found) == 2 * 9 * 9  # every weight meets 9 ones, in both channels
     seen(f"gradient {found}")
 
 
-def test_dataloader_with_workers(host, seen):
-    """A DataLoader hands batches over from worker processes."""
+def test_dataloader(host, seen):
+    """A DataLoader gets batches from worker processes."""
     found = host.check_output("python -c %s", WORKERS)
     assert float(found) == sum(range(64))
     seen("2 workers, 8 batches")
 
 
-def test_torchvisions_compiled_operators(host, torch_lock, image, seen):
+def test_torchvision_operators(host, torch_lock, image, seen):
     """torchvision's compiled operators fit this torch."""
     if "torchvision" not in torch_lock:
         pytest.skip(f"locks/torch.{image.build}.txt of this image's project has no torchvision")
@@ -57,7 +57,7 @@ def test_torchvisions_compiled_operators(host, torch_lock, image, seen):
     seen("nms keeps boxes 0 and 2")
 
 
-def test_torchs_own_report(host, pytorch_build, torch_lock, seen):
+def test_torch_report(host, pytorch_build, torch_lock, seen):
     """PyTorch's own reports, torch.__config__ and collect_env, name the same build."""
     cuda = wheels.cuda(pytorch_build) if pytorch_build else None
     config = host.check_output("python -c 'import torch; print(torch.__config__.show())'")
