@@ -1,4 +1,4 @@
-"""Images and locks, made in the background while tests run: two builds at a time."""
+"""Make images and locks in the background while tests run, two builds at a time."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ def turn(lock: Path, alone: bool) -> Iterator[None]:
 
 
 class Background:
-    """Two threads that build, and what was handed to them."""
+    """Two threads that build, and the work that they were given."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -45,13 +45,13 @@ class Background:
         wait(self.futures)
 
     def end(self) -> None:
-        """Begin with nothing more, which after Ctrl-C there is, and wait for what goes on."""
+        """Begin nothing more, as after Ctrl-C, and wait for what is running."""
         self.pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="session")
 def background(docker_build: Callable[..., Result]) -> Iterator[Background]:
-    """Return the threads that build; they end before the engine and the cache are tidied up."""
+    """Return the threads that build. They end before the engine and the cache are cleaned up."""
     background = Background()
     yield background
     background.end()
@@ -59,7 +59,7 @@ def background(docker_build: Callable[..., Result]) -> Iterator[Background]:
 
 @pytest.fixture(scope="session")
 def quiet(background: Background) -> None:
-    """Wait until nothing is built in the background, nor by tests in a process beside this one.
+    """Wait until nothing is built in the background, nor by the other process's tests.
 
     Tests that want it come last.
     """
@@ -121,7 +121,7 @@ def stubs_held(
     docker_build: Callable[..., Result],
     hold: Callable[..., dict[str, str]],
 ) -> dict[tuple[str, str], Future[dict[str, str]]]:
-    """Return {(kind, stage): the future of what the contract says} of the chosen stub images."""
+    """Return {(kind, stage): future of the contract's result} for the chosen stub images."""
 
     def held(kind: str, stage: str) -> dict[str, str]:
         folders = ["torch"] if kind == "cpu" else ["base", "torch", "runtime", "dev"]
@@ -132,7 +132,7 @@ def stubs_held(
         for item in request.session.items
         if "image_kind" in getattr(getattr(item, "callspec", None), "params", ())
     ]
-    # What stubs have in common with the real images is then in the cache as the project's own.
+    # The project's own build then makes the cache that stubs share with the real images.
     background.submit(docker_build, TOP, "--target=deps")
     return {key: background.submit(held, *key) for key in dict.fromkeys(wanted)}
 
@@ -170,7 +170,7 @@ def locked(request: pytest.FixtureRequest, locks: dict[str, Future]) -> object:
 
 @pytest.fixture(autouse=True)
 def begun(request: pytest.FixtureRequest) -> None:
-    """Begin with what is made ahead before the first test that wants any of it, or an engine."""
+    """Begin to make images and locks before the first test that needs them or an engine."""
     if {"engine", "locked", "stubs_held"} & set(request.fixturenames):
         for name in ("stubs_held", "locks"):
             with suppress(Exception, pytest.fail.Exception):  # again in the tests that want them

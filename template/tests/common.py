@@ -1,4 +1,4 @@
-"""What the template's tests have in common: names, and the things that fixtures hand out."""
+"""What the template's tests share: names, and what fixtures return."""
 
 import os
 import subprocess
@@ -18,14 +18,14 @@ PATCHING = threading.RLock()
 
 
 def unpatched() -> dict[str, str]:
-    """Return the environment without what a test has patched, and without what make adds."""
+    """Return the environment without a test's patches, and without make's variables."""
     with PATCHING:
         return {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
 
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the repository, and what it takes to build a kind of image from it."""
+    """A copy of the repository, and the arguments to build a kind of image from it."""
 
     folder: Path
     build: str
@@ -34,7 +34,7 @@ class Project:
 
     @property
     def dockerfile(self) -> str:
-        """The Dockerfile of its kind of image."""
+        """The name of the Dockerfile."""
         return "Dockerfile.cpu" if self.build == "cpu" else "Dockerfile"
 
     def lock(self) -> None:

@@ -1,4 +1,4 @@
-"""Edits of a project, and what a mutation is."""
+"""Edits of a project, and the class of mutations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ Edit = Callable[[Path, str], None]  # of a folder's files, and which Dockerfile 
 
 @dataclass(frozen=True)
 class Mutation:
-    """What is broken, the test that must fail, and a part of what it must say then.
+    """What is broken, the test that must fail, and a part of what the test must say.
 
-    Of a test with parameters any will do, unless one is named in brackets.
+    For a test with parameters any of them may fail, unless one is named in brackets.
     """
 
     broken: str
@@ -24,10 +24,10 @@ class Mutation:
 
 
 def together(mutations: list[Mutation], several: set[str]) -> list[list[Mutation]]:
-    """Divide mutations of one stage among few images, so that each shows in one.
+    """Divide the mutations of a stage among few images, so that none hides another.
 
-    A test fails for one reason at a time, so it is meant once in each image, unless it is one of
-    `several`, which name all that they find.
+    A test names one reason, so an image has one mutation for it, unless the test is in `several`:
+    those tests name all that they find.
     """
     images: list[list[Mutation]] = []
     for one in mutations:
@@ -69,5 +69,5 @@ def at_end(stage: str, *lines: str) -> tuple[Edit, ...]:
 
 
 def as_root(*lines: str) -> tuple[Edit, ...]:
-    """Return the edit that adds lines to the end of `runtime`, for root to run."""
+    """Return the edit that adds lines to the end of `runtime`, run as root."""
     return at_end("runtime", "USER root", *lines, "USER 10001:10001")

@@ -1,4 +1,4 @@
-"""Projects as people have them before they adopt the images: three layouts, and git around them."""
+"""Projects before they adopt the images: three layouts, each in git."""
 
 import subprocess
 from pathlib import Path
@@ -97,7 +97,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def commit(folder: Path) -> None:
-    """Commit whatever there is, in a repository of its own."""
+    """Commit all files, in a repository of its own."""
     as_me = ("-c", "user.name=me", "-c", "user.email=me@example.com")
     for arguments in (
         ("init", "--quiet"),

@@ -1,8 +1,8 @@
-"""Small edits that break an image, each with the test of the contract that must notice.
+"""Small edits that break an image, each with the contract's test that must fail.
 
 An edit is what somebody might do to the Dockerfile, to one of its scripts or to the sample. Most
-are made in the last stage that shows the fault, so that the stages below come from the cache. An
-image has as many of them as do not hide each other; `--one-by-one` gives each an image of its own.
+are in the last stage that shows the fault, so that the stages below come from the cache. An image
+has as many edits as do not hide each other. `--one-by-one` builds an image for each.
 """
 
 import re
@@ -13,16 +13,16 @@ from torchcrate import build
 from torchcrate.host import TOP
 
 SITE = "/app/.venv/lib/python3.11/site-packages"
-# Some package of the GPU image that belongs to torch.
+# One of torch's CUDA packages.
 LOCK = (TOP / f"locks/torch.{build.default_gpu_build()}.txt").read_text()
 CUDA_PACKAGE = re.search(r"^(nvidia-[\w-]+)==", LOCK, re.MULTILINE).group(1)
-# The way that the article sets Poetry up: by a variable alone.
+# The article sets Poetry up with one variable.
 ARTICLES_POETRY = at_end(
     "dev",
     "ENV POETRY_VIRTUALENVS_CREATE=false",
     "RUN ln -sf /opt/poetry/bin/poetry /usr/local/bin/poetry",
 )
-# Why mutations are in no image with the others of their stage.
+# Why some mutations have an image of their own.
 FROM_BASE = "almost all of it is built again"
 OTHER_TIMES = "other edits write files twice, and at other times"
 APT_MOUNTS = """--mount=type=cache,target=/var/cache/apt,sharing=locked \\
@@ -68,7 +68,7 @@ BASE = [
         apart="nothing starts in it",
     ),
     Mutation(
-        "no diversion: a python3 that apt brings later takes over",
+        "no diversion: a later python3 of apt becomes the default",
         f"{DEFAULT}test_later_python3",
         "local diversion of /usr/bin/python",
         replace("torchcrate/stages/base/install-python.sh", "    dpkg-divert ", "    : "),
@@ -78,7 +78,7 @@ BASE = [
         f"{DEFAULT}test_venv_is_first",
         "PATH is /usr/local/sbin",
         replace("Dockerfile", "ENV PATH=$VIRTUAL_ENV/bin:$PATH \\\n    LANG", "ENV LANG"),
-        apart="the names mean the system's Python",
+        apart="the names then mean the system's Python",
     ),
     Mutation(
         "a login shell forgets the venv",
@@ -112,7 +112,7 @@ DEV = [
         f"{POETRY}test_pinned_version",
         "Poetry (version 1.8.0)",
         at_end("dev", "RUN sed -i '/^exec/s/.*/echo \"Poetry (version 1.8.0)\"/' $(which poetry)"),
-        apart="it answers all that Poetry is asked with its version",
+        apart="it answers everything with its version",
     ),
     Mutation(
         "Poetry's packages in the project's environment",
@@ -134,7 +134,7 @@ DEV = [
         apart="Poetry is another program",
     ),
     Mutation(
-        "Poetry means /app/.venv only while VIRTUAL_ENV says so",
+        "Poetry uses /app/.venv only if VIRTUAL_ENV says so",
         f"{POETRY}test_uses_venv",
         "deactivate",
         ARTICLES_POETRY,
@@ -172,13 +172,13 @@ DEV = [
         replace("Dockerfile", "project/install-dev.options", "project/install.options"),
     ),
     Mutation(
-        "Poetry is not told what to leave alone",
+        "Poetry may change torch",
         f"{HELD}test_poetry[poetry install]",
         "poetry install changed [",
         at_end("dev", "RUN rm -r /opt/poetry/venv/lib/python3.11/site-packages/hold_torch-*"),
     ),
     Mutation(
-        "what Poetry leaves alone is not the family of poetry.lock",
+        "Poetry may change one of torch's packages",
         f"{STUBS}test_poetry_remove",
         "poetry remove einops changed [",
         replace(
@@ -205,7 +205,7 @@ DEV = [
         ),
     ),
     Mutation(
-        "what does not belong is left in",
+        "restore-torch leaves strangers in",
         f"{STUBS}test_restore",
         "['nvidia-other'] == []",
         replace("torchcrate/stages/dev/torch_lock.py", "if strangers:", "if False:"),
@@ -217,7 +217,7 @@ DEV = [
         at_end("dev", f"RUN rm {SITE}/app_dev.pth"),
     ),
     Mutation(
-        "an editor has no user to run as",
+        "editors have no user",
         f"{HELD}test_editor_user",
         "no such user",
         at_end("dev", "RUN userdel dev"),
@@ -373,7 +373,7 @@ RUNTIME = [
         apart="other edits write files twice",
     ),
     Mutation(
-        "a leftover is deleted in a later layer",
+        "a file is deleted in a later layer",
         f"{FILES}test_written_once",
         "var/leftover (deleted)",
         as_root("RUN touch /var/leftover", "RUN rm /var/leftover"),
@@ -386,18 +386,18 @@ RUNTIME = [
         as_root(f"RUN touch {SITE}/jinja2-*.dist-info/RECORD"),
     ),
     Mutation(
-        "a layer of dependencies is forgotten",
+        "a layer of dependencies is not copied",
         f"{LOCKS}test_installed_packages",
         "'matplotlib': 'installed None",
         replace("Dockerfile", "COPY --link --from=checked /layers/1 /\n"),
-        apart="packages are missing that other edits are of",
+        apart="packages that other edits change are missing",
     ),
     Mutation(
-        "what torch needs is forgotten",
+        "torch-needs is not copied",
         f"{LOCKS}test_installed_packages",
         "'networkx': 'installed None",
         replace("Dockerfile", "COPY --link --from=torch-needs /layer /\n"),
-        apart="packages are missing that other edits are of",
+        apart="packages that other edits change are missing",
     ),
     Mutation(
         "packages are divided among layers by kind of file",
@@ -407,7 +407,7 @@ RUNTIME = [
         apart=FROM_BASE,
     ),
     Mutation(
-        "bytecode that goes by times",
+        "bytecode is checked by time",
         f"{FILES}test_bytecode",
         "not by hash: ",
         as_root(f"RUN python -m compileall -f -q {SITE}/torch"),
@@ -425,7 +425,7 @@ RUNTIME = [
         as_root(f"RUN python -m compileall -f -q --invalidation-mode checked-hash {SITE}/networkx"),
     ),
     Mutation(
-        "files carry the time of the build",
+        "files have the time of the build",
         f"{FILES}test_times",
         "different times",
         as_root(f"RUN touch --date=@1500000000 {SITE}/torch/version.py"),
@@ -494,7 +494,7 @@ RUNTIME = [
         as_root("RUN touch /var/cache/apt/archives/a.deb"),
     ),
     Mutation(
-        "what a step had mounted stays",
+        "a file that a step mounted stays",
         f"{SLIM}test_absent",
         "a mount of the build: ['mnt/torch.whl']",
         as_root("RUN touch /mnt/torch.whl"),
@@ -530,7 +530,7 @@ RUNTIME = [
         f"{RIGHTS}test_user_is_not_root",
         "the user is ''",
         replace("Dockerfile", "USER 10001:10001\n"),
-        apart="edits for root to run bring a USER of their own",
+        apart="edits that run as root set USER themselves",
     ),
     Mutation(
         "the user owns the code",
@@ -539,13 +539,13 @@ RUNTIME = [
         replace("Dockerfile", "COPY --link src", "COPY --chown=10001:10001 --link src"),
     ),
     Mutation(
-        "somebody else owns torch",
+        "another user owns torch",
         f"{RIGHTS}test_app_is_roots",
         "not root's: ['app/.venv/lib/python3.11/site-packages/torch'",
         as_root(f"RUN chown -R 1000 {SITE}/torch"),
     ),
     Mutation(
-        "a folder that everybody may write",
+        "a folder is writable for everybody",
         f"{RIGHTS}test_not_world_writable",
         "writable for everybody: ['app/results']",
         as_root("RUN mkdir -m 777 /app/results"),
@@ -574,16 +574,16 @@ RUNTIME = [
         f"{RUNS}test_exit_code",
         "assert 0 == 7",
         at_end("runtime", 'ENTRYPOINT ["sh", "-c", "\\"$@\\"; true", "sh"]'),
-        apart="whatever fails seems to succeed",
+        apart="commands that fail seem to succeed",
     ),
     Mutation(
-        "output waits in a buffer",
+        "output is buffered",
         f"{RUNS}test_unbuffered_output",
         "the output is held in a buffer",
         at_end("runtime", "ENV PYTHONUNBUFFERED="),
     ),
     Mutation(
-        "the code can be imported from its own folder alone",
+        "the code can only be imported in its own folder",
         f"{RUNS}test_code_is_importable",
         "AttributeError: 'NoneType' object has no attribute 'origin'",
         as_root(f"RUN rm {SITE}/app_src.pth"),
@@ -629,13 +629,13 @@ RUNTIME = [
         apart=FROM_BASE,
     ),
     Mutation(
-        "the base image's name shines through",
+        "the base image's label stays",
         f"{LABELS}test_base",
         "'ubuntu'",
         replace("Dockerfile", "image.ref.name= \\", "image.ref.name=ubuntu \\"),
     ),
     Mutation(
-        "a package that apt was to bring",
+        "a package of apt/runtime.txt is missing",
         f"{FILES}test_apt_packages",
         "not there: [['libsndfile1']]",
         after="echo 'libsndfile1 # for soundfile' >> apt/runtime.txt",
@@ -674,7 +674,7 @@ TORCHVISION = [
 if "\ntorchvision==" in LOCK:
     TORCH += TORCHVISION
 
-# Tests that name all that they find, so that several mutations in one image each show.
+# Tests that name all that they find, so several mutations in one image all show.
 SEVERAL = {f"{SLIM}test_absent", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
 STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
 

@@ -12,13 +12,13 @@ ORDER = ("unit", "stub", "build", "template", "mutation", "engine", "slow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option of the images that are broken on purpose."""
+    """Add the option for images that are broken on purpose."""
     group = parser.getgroup("images broken on purpose (template/tests/mutations.py)")
     group.addoption("--one-by-one", action="store_true", help="each in an image of its own")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test with what it needs, for -m to find."""
+    """Mark a test with what it needs, for -m."""
     if not any(item.get_closest_marker(name) for name in ORDER):
         item.add_marker("unit" if HERE / "unit" in item.path.parents else "build")
 

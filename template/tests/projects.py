@@ -1,4 +1,4 @@
-"""What the tests of `./crate init` and `./crate update` share: a template to make projects of."""
+"""What the tests of `./crate init` and `./crate update` share: a template to make projects from."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ ANSWERS = {
     "image": "ghcr.io/me/my-image",
     "repository": "me/my.project",
 }
-# Nobody's settings but these: who the user is, for commits and as the author.
+# git's only settings: the user, for commits and as the author.
 GITCONFIG = "[user]\n\tname = Git User\n\temail = git@example.com\n"
 
 
@@ -51,7 +51,7 @@ def crate(folder: Path, command: str, *words: str, **options: str) -> subprocess
 
 
 def copy_template(folder: Path) -> Path:
-    """Copy what git tracks here, or would track, into a repository with one commit; return it."""
+    """Copy what git tracks here, or would track, into a new repository with one commit."""
     listed = git(TOP, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     for name in filter(None, listed.split("\0")):
         if (TOP / name).is_file():
@@ -77,7 +77,7 @@ def share_tools(folder: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
-    """Return all that is in a folder by path, but git's objects, environments and bytecode."""
+    """Return a folder's files by path, without git's objects, environments and bytecode."""
     found: dict[str, bytes | None] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

@@ -56,7 +56,7 @@ RUNTIME = [
         apart=TRAINING,
     ),
     Mutation(
-        "shared memory is not looked at",
+        "shared memory is not checked",
         f"{SAMPLE}test_little_shared_memory",
         "unable to allocate shared memory",
         replace("src/digits/data.py", "if needed > free:", "if False:"),

@@ -1,4 +1,4 @@
-"""Images of stub wheels keep the contract, as far as an image can whose torch cannot compute."""
+"""Images of stub wheels keep the contract, except what torch has to compute."""
 
 import pytest
 
@@ -16,7 +16,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("image_kind", IMAGES, ids="-".join)
-def test_the_contract_holds(image_kind, stubs_held):
+def test_stub_image(image_kind, stubs_held):
     found = stubs_held[image_kind].result()
     assert {test: said for test, said in found.items() if said} == {}
     assert len(found) >= IMAGES[image_kind], sorted(found)

@@ -1,8 +1,8 @@
 """Stub wheels: the torch family of a project's locks in a few kilobytes, to build in seconds.
 
-A stub has the name, the version and the dependencies that the locks say, a little of torch's
-interface, and digests of its own. What an image is made of and how it is put together can be
-tested on stubs; that torch computes cannot, and is tested on the real wheels.
+A stub has the name, version and dependencies in the locks, a little of torch's interface, and its
+own hash. Stubs show what an image has and how it is made. Only real wheels show that torch
+computes.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from torchcrate.stages.locks import split_locks
 from torchcrate.testing.wheels import ANY, PIN
 from torchcrate.testing.wheels import wheel as any_wheel
 
-# What markers are asked of.
+# The environment for markers.
 IMAGE = {
     **{"python_version": "3.11", "python_full_version": "3.11.9", "extra": ""},
     **{"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
@@ -26,7 +26,7 @@ MODULES = {
         "torch/__init__.py": "from . import cuda, version\nfrom .version import __version__\n",
         "torch/version.py": "__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n",
         "torch/cuda/__init__.py": "def is_available():\n    return False\n",
-        # As in real ones; stages/torch/prune.txt lists such.
+        # As in real wheels: stages/torch/prune.txt lists such files.
         "torch/bin/test_api": "a test's program\n",
         "torch/bin/torch_shm_manager": "a program\n",
         "torch/lib/libtorch_static.a": "a static library\n",
@@ -41,16 +41,16 @@ def wheel(folder: Path, name: str, version: str, build: str, requires: list[str]
 
 
 def holds(how: str | dict | list) -> bool:
-    """Return whether a dependency, as poetry.lock has it, is one in the images."""
+    """Return whether a dependency in poetry.lock applies to the images."""
     ways = how if isinstance(how, list) else [how]
     markers = [way.get("markers", "") if isinstance(way, dict) else "" for way in ways]
     return any(not marker or Marker(marker).evaluate(IMAGE) for marker in markers)
 
 
 def requirements(poetry_lock: dict, name: str, torch_lock: str) -> list[str]:
-    """Return what a stub asks for: the plain packages that poetry.lock says it needs, and its kin.
+    """Return what a stub depends on: its packages in poetry.lock, and the rest of torch's family.
 
-    Torch asks for the whole rest of its family, so that a member that is missing is missed.
+    Torch depends on its whole family, so that a missing package is noticed.
     """
     family = split_locks.family(poetry_lock)
     here = [package for package in poetry_lock["package"] if package["name"] == name]

@@ -1,1 +1,1 @@
-"""What the tests of images stand on: a pytest plugin, a reader of layers, and a report."""
+"""For the tests of images: a pytest plugin, a reader of layers, and a report."""

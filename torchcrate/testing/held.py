@@ -1,4 +1,4 @@
-"""What Poetry may change in `dev`, and what it must leave as it is: for tests of that image."""
+"""What Poetry may change in `dev`, and what not: for tests of that image."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def installed(output: str) -> dict[str, str]:
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Return the names whose state is not the same, or that came or went."""
+    """Return the packages that changed, came or went."""
     return sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
 
 
@@ -43,7 +43,7 @@ def hold_still(
     with_: str,
     without: str,
 ) -> str:
-    """Run a command of Poetry's and check what it changed; return the words for the report."""
+    """Run a command of Poetry and check what it changed. Return the text for the report."""
     torch_lock = (image.project / f"locks/torch.{image.build}.txt").read_text()
     poetry_lock = tomllib.loads((image.project / "poetry.lock").read_text())
     family = split_locks.family(poetry_lock) | split_locks.pins(torch_lock).keys()

@@ -1,4 +1,4 @@
-"""What the tests about images have in common: names, and the image that a test is about."""
+"""What the tests of images share: names, and the image that a test is about."""
 
 import os
 import uuid
@@ -7,17 +7,16 @@ from pathlib import Path
 
 from torchcrate.host import argument
 
-# Of this session: by it the containers and images are known that the tests made.
+# The label of this session's containers and images.
 SESSION = os.environ.get("TEST_SESSION") or uuid.uuid4().hex[:12]
 LABEL = f"image-test={SESSION}"
-# For each container. Where NVIDIA's is Docker's default runtime it would hand the GPUs over. And
-# torch's threads, one for each core, wait for each other by spinning, which on a busy machine makes
-# minutes of seconds.
+# For each container: no GPU, which NVIDIA's runtime hands over if it is the default, and one
+# thread, since torch's threads spin while they wait, which takes minutes on a busy machine.
 ENVIRONMENT = ("NVIDIA_VISIBLE_DEVICES=void", "OMP_NUM_THREADS=1")
-# What the builds are handed as a secret, in each place with other words behind it.
+# The builds' secrets begin with this, with other words behind it in each place.
 CANARY = "image-canary"
 
-# Where users run images: the options of `docker run`.
+# How users run images: the options of `docker run`.
 PLACES = {
     "plain": (),
     "any uid": ("--user=12345:12345",),

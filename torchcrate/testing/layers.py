@@ -1,4 +1,4 @@
-"""What an image holds, read from its layers: no container runs that could change it."""
+"""What an image has, read from its layers without starting a container."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from backports import zstd
 
 CHUNK = 1 << 20  # bytes
 ZSTD = b"\x28"  # how what it has packed begins
-# The files whose text the tests read; of all others only the digest is kept.
+# The files whose text the tests read. Of all others only the hash is kept.
 READ = re.compile(
     r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
     r"|app/\.venv/pyvenv\.cfg|var/lib/dpkg/status|var/lib/dpkg/info/[^/]+\.list"
@@ -62,7 +62,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that an image is: its configuration (with the history), its layers, and secrets found."""
+    """An image: its configuration with the history, its layers, and the secrets found."""
 
     config: dict
     layers: list[Layer]
@@ -108,7 +108,7 @@ class Contents:
         return seen
 
 
-# A folder to keep in what was read, for several processes that read images with the same layers.
+# A folder to keep results in, for several processes that read the same layers.
 KEPT = "LAYERS_CACHE"
 # Layers that this process has read, by their names in `docker save`: their entries, and where they
 # have the canary.
@@ -116,7 +116,7 @@ known: dict[str, tuple[dict[str, Entry], list[str]]] = {}
 
 
 def read(tag: str, canary: bytes) -> Contents:
-    """Read an image by way of `docker save`, and look for a canary in everything that it has."""
+    """Read an image with `docker save`, and look for a canary in all of it."""
     command = ["docker", "image", "inspect", "--format={{.Id}}", tag]
     digest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     texts, canaries = kept(f"image-{digest}", lambda: save(tag, canary))
@@ -162,14 +162,14 @@ def save(tag: str, canary: bytes) -> tuple[dict[str, bytes], list[str]]:
 def layer(
     name: str, stream: IO[bytes] | None = None, canary: bytes = b""
 ) -> tuple[dict[str, Entry], list[str]]:
-    """Return what `read_layer` returns of a layer, which is read once."""
+    """Return what `read_layer` returns. Each layer is read once."""
     if name not in known:
         known[name] = kept(name, lambda: read_layer(stream, canary))
     return known[name]
 
 
 def kept(name: str, make: Callable[[], object]) -> object:
-    """Return what a function makes, from the folder of KEPT if some process has left it there."""
+    """Return a function's result, from the folder KEPT if another process left it there."""
     if not os.environ.get(KEPT):
         return make()
     file = Path(os.environ[KEPT], re.sub("[/:]", "-", name))
@@ -196,7 +196,7 @@ class Rest:
 def unpacked(stream: Rest) -> IO[bytes]:
     """Return a stream to read a layer from, whether or not it is packed with zstd.
 
-    What is packed with gzip tarfile reads by itself.
+    tarfile itself unpacks gzip.
     """
     head = stream.read(1)
     stream.head = head

@@ -1,9 +1,9 @@
-"""The pytest plugin behind `./crate test` and `./crate contract`: the image, and looks into it.
+"""The pytest plugin behind `./crate test` and `./crate contract`: fixtures for the image.
 
-The contract is what every image promises, in tests/image, laid out like the stages: `base`,
-`torch`, `runtime`, `dev`. An image keeps the promises of the stages that it is made from, so tests
-of `base` run in all of them. Each test's docstring is its promise; with `seen` it notes what it
-saw, for the report (reports/contract.md and junit.xml).
+The contract is what every image promises. Its tests are in tests/image, in a folder for each
+stage: `base`, `torch`, `runtime`, `dev`. An image keeps the promises of its stages, so tests of
+`base` run in all images. Each test's docstring is its promise. With `seen` it notes what it saw,
+for the report (reports/contract.md and junit.xml).
 """
 
 import os
@@ -28,14 +28,14 @@ from torchcrate.testing.report import pytest_runtest_makereport, pytest_terminal
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
-# As much of a torch as the doctor looks at.
+# A torch with what the doctor reads.
 OTHER = {
     "torch/__init__.py": (
         "from types import SimpleNamespace\n__version__ = '9.9'\n"
         "version = SimpleNamespace(cuda=None, hip=None)\n"
     )
 }
-# The stages that keep the promises of each folder.
+# {folder of tests: the stages that they are for}
 STAGES = {
     "base": ("base", "runtime", "dev"),
     "torch": ("runtime", "dev"),
@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Hold each promise against the images of its stages."""
+    """Run each test on the images that have its stage."""
     if "image" not in metafunc.fixturenames:
         return
     option, folder = metafunc.config.getoption, Path(metafunc.module.__file__).parent.name
@@ -79,7 +79,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Drop the promises that an image's stage does not make, rather than skip them."""
+    """Drop tests of stages that an image does not have, rather than skip them."""
 
     def dropped(item: pytest.Item) -> bool:
         names = getattr(item, "fixturenames", ())
@@ -113,7 +113,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest) -> Image:
-    """Return the image that a test asserts something of."""
+    """Return the image that a test is about."""
     stage, name = request.param
     option = request.config.getoption
     project = option("--project").absolute()
@@ -122,7 +122,7 @@ def image(request: pytest.FixtureRequest) -> Image:
 
 @pytest.fixture(scope="session")
 def contents(image: Image) -> layers.Contents:
-    """Return what the image holds, read from its layers without a container."""
+    """Return what the image has, read from its layers without a container."""
     return layers.read(image.tag, CANARY.encode())
 
 
@@ -136,7 +136,7 @@ def docker_run(engine: docker.DockerClient) -> Callable[..., subprocess.Complete
             ["docker", "run", "--rm", *options, image.tag, *command],
             capture_output=True,
             text=True,
-            timeout=900,  # to end at all, on a machine however busy
+            timeout=900,  # ends at last, also on a busy machine
         )
 
     return run
@@ -216,7 +216,7 @@ def workspace(image: Image, tmp_path: Path) -> Path:
 def shell(
     image: Image, workspace: Path, docker_run: Callable[..., subprocess.CompletedProcess]
 ) -> Callable[..., subprocess.CompletedProcess]:
-    """Return a function that runs bash in the image as `./crate shell` does, without rights.
+    """Return a function that runs bash in the image as `./crate shell` does, not as root.
 
     The workspace belongs to the user that it runs as, and is mounted.
     """
@@ -235,9 +235,9 @@ def shell(
 
 @pytest.fixture
 def other_torch(tmp_path: Path) -> tuple:
-    """Return how to swap torch in the image `dev`: the script, and the options it needs to run.
+    """Return how to replace torch in the image `dev`: the script, and its `docker run` options.
 
-    It also brings a package that no other build of torch than that one would want.
+    It also installs a package that only that build of torch needs.
     """
     folder = tmp_path / "other"
     stranger = wheels.wheel(folder, "nvidia-other", "1", "other", [])

@@ -1,7 +1,7 @@
-"""The report on the image's contract: what was promised, what was seen, in which image.
+"""The report of the contract: what was promised, what was seen, in which image.
 
-For machines it is what pytest's own `--junit-xml` writes, with properties of each test case; for
-people it is contract.md beside that file, a table for each file of tests.
+pytest's own `--junit-xml` writes it for machines, with properties for each test. contract.md
+beside it is for people: a table for each file of tests.
 """
 
 import inspect
@@ -15,9 +15,9 @@ WORDS = {"passed": "✓", "failed": "**failed**", "error": "**failed**", "skippe
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Add to a test's report what it promises and of which image.
+    """Add to a test's report what it promises, and for which image.
 
-    With --no-skips a test that is skipped fails: what was to be seen was not.
+    With --no-skips a skipped test fails.
     """
     report = yield
     if report.skipped and item.config.getoption("--no-skips", False):
@@ -82,6 +82,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def cell(text: str) -> str:
-    """Return a text as a cell of a Markdown table, whole where it is not endless."""
+    """Return a text as a cell of a Markdown table, shortened if it is very long."""
     text = " ".join(str(text).split()).replace("|", "\\|")
     return text if len(text) < 500 else f"{text[:500]} …"

@@ -1,4 +1,4 @@
-"""Wheels of a few kilobytes, made here, and what the torch locks say of real ones."""
+"""Make wheels of a few kilobytes, and read the torch locks."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ def cuda(build: str) -> str | None:
     return f"{found.group(1)}.{found.group(2)}" if found else None
 
 
-# As many files as it takes for a package to be seen: a module of its own name.
+# A module with the package's name.
 ANY = {"{module}.py": "__version__ = {version!r}\n"}
 
 

@@ -1,4 +1,4 @@
-"""Images that are broken on purpose: built, and held to the contract, in the background."""
+"""Build images that are broken on purpose, and hold them to the contract, in the background."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def broken_ones(request: pytest.FixtureRequest) -> dict[str, list[Mutation]]:
 
 @pytest.fixture(scope="session")
 def broken_cache() -> set[str]:
-    """Return the records that they leave in the build cache: gigabytes, all in all."""
+    """Return the records that they leave in the build cache: gigabytes in total."""
     return set()
 
 

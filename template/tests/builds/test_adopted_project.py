@@ -1,7 +1,7 @@
-"""A project that was there before is adopted by the documented commands, and the images build it.
+"""The documented commands bring the images into an existing project, and build it.
 
-Torch is a stub. The three layouts differ in what the Dockerfile copies, so one of them is taken the
-whole way, with its own tools and tests.
+Torch is a stub. The three layouts differ in what the Dockerfile copies, so only one goes all the
+way, with its own tools and tests.
 """
 
 import re
@@ -25,7 +25,7 @@ def crate(folder, *arguments):
     return done.stdout
 
 
-# What `dev` promises of a project that is in the images in its own way.
+# What `dev` promises about a project with another layout.
 HELD = "dev/test_held_torch.py::"
 OF_DEV = (
     *("dev/test_lock_is_installed.py", "torch/test_locked_packages.py"),
@@ -35,7 +35,7 @@ OF_DEV = (
 
 
 def adopt(layout, tmp_path):
-    """Make a project of a layout, adopt it and make its locks.
+    """Make a project with a layout, adopt it and make its locks.
 
     Return the project's folder and the folders of its stub wheels, by build.
     """
@@ -82,7 +82,7 @@ def build_both(docker_build, engine):
 
 
 @pytest.mark.locked(partial(adopt, "flat"))
-def test_a_flat_package_all_the_way(locked, build_both, docker_run, hold):
+def test_flat_layout(locked, build_both, docker_run, hold):
     folder, wheels = locked
     gpu = existing.GPU
     images = build_both(folder, wheels)
@@ -91,7 +91,7 @@ def test_a_flat_package_all_the_way(locked, build_both, docker_run, hold):
         assert (done.returncode, done.stdout) == (0, f"words on {existing.TORCH}+{build}\n"), (
             done.stderr
         )
-    # By its own copy of the tests, in an environment that its own locks make.
+    # With its own copy of the tests, in an environment from its own locks.
     some = ("--stub", "-q", "-k", "test_torch_is or test_files or test_it_says")
     said = crate(folder, "contract", images[gpu].tag, "--build", gpu, *some)
     assert re.search(r"\d\d passed", said), said

@@ -1,7 +1,7 @@
-"""Another CUDA, from an index like PyTorch's: locked, built and held to the contract.
+"""Lock another CUDA from an index like PyTorch's, build it and hold the contract.
 
-The index stands in for PyTorch's own, with stub wheels of build cu118: the same layout of pages,
-the same local versions, the digest in each link.
+The index is like PyTorch's, with stub wheels of build cu118: the same pages, the same local
+versions, a hash in each link.
 """
 
 import functools
@@ -22,7 +22,7 @@ BUILD = "cu118"
 
 @contextmanager
 def serving(folder):
-    """Serve a folder the way that PyTorch serves its index, and give the address."""
+    """Serve a folder as PyTorch serves its index, and give the address."""
     handler = functools.partial(QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -31,7 +31,7 @@ def serving(folder):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder without a word."""
+    """Serves a folder and logs nothing."""
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
@@ -72,7 +72,7 @@ def project_and_url(locked, engine):
 
 
 @pytest.mark.locked(lock, "fork")
-def test_build_and_contract(project_and_url, docker_build, hold, engine):
+def test_contract(project_and_url, docker_build, hold, engine):
     project, url = project_and_url
     # Only this step may reach the index on this machine; the others come from the cache.
     dockerfile = project / "Dockerfile"

@@ -1,7 +1,7 @@
-"""Another torch than ours: an old one with all that belongs to it, and one of your own.
+"""Build an old torch with the packages of its time, and a torch of your own.
 
-On stubs, at each commit: test_article_project.py has this old torch, and test_dependencies.py
-a torch of one's own, in the test that removes packages.
+For each commit test_article_project.py has this old torch on stubs, and test_dependencies.py
+a torch of your own, in test_remove.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 BUILD = "torch/test_torch_build.py"
 LOCKS = "torch/test_locked_packages.py"
-# torch and torchvision from the default index, which had CUDA 11.7 then, and a numpy of their time.
+# torch and torchvision from the default index, then with CUDA 11.7, and a NumPy of their time.
 OLD = {"torch": "2.0.1", "torchvision": "0.15.2"}
 OLD_NUMPY = '"numpy (>=1.26,<2.0)"'
 # What its triton and CUDA need. Poetry sees that where the first of torch's wheels that the index
@@ -30,7 +30,7 @@ OLD_BUILD = "cu117"
 
 
 def crate(folder, *words):
-    """Run a command of ./crate in a project and return what it prints; it must succeed."""
+    """Run a command of ./crate in a project and return its output. It must succeed."""
     command = ["./crate", *words]
     done = subprocess.run(command, cwd=folder, env=unpatched(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,7 +60,7 @@ def built(docker_build, engine):
 
 @pytest.fixture
 def wheels(cpu_project, tmp_path):
-    """Return a folder with torch's wheels for the CPU: that which they came from, or a new one."""
+    """Return a folder with torch's wheels for the CPU: the given one, or a new one."""
     for argument in cpu_project.arguments:
         if argument.startswith("--build-context=wheels="):
             return argument.partition("wheels=")[2]
@@ -71,7 +71,7 @@ def wheels(cpu_project, tmp_path):
     return tmp_path / "wheels"
 
 
-def test_a_torch_of_your_own_from_a_folder(cpu_project, built, hold, tmp_path, wheels):
+def test_own_torch(cpu_project, built, hold, tmp_path, wheels):
     folder = tmp_path / "project"
     shutil.copytree(cpu_project.folder, folder, symlinks=True)
     crate(folder, "lock", "--build=mine", f"--wheels={wheels}")
@@ -105,7 +105,7 @@ def old(_, fork):
 
 
 @pytest.mark.locked(old, "fork")
-def test_an_old_torch_with_its_numpy_triton_and_cuda(locked, built, hold):
+def test_old_torch(locked, built, hold):
     folder = locked
     image = built(Project(folder, OLD_BUILD))
     promises = ("torch/test_torch_computes.py", BUILD, LOCKS)

@@ -25,7 +25,7 @@ ARTICLE = TOP / "template" / "examples" / "article"
 BUILD = "cu118"
 
 
-def test_its_lock_is_what_its_digests_say(monkeypatch):
+def test_lock(monkeypatch):
     of_file = partial(from_digests, ARTICLE / "digests.toml")
     monkeypatch.setattr(lock, "from_index", of_file)
     poetry_lock = split_locks.read(ARTICLE / "poetry.lock")
@@ -38,7 +38,7 @@ def test_its_lock_is_what_its_digests_say(monkeypatch):
     }
 
 
-def test_adopt_build_and_contract(docker_build, hold, engine, tmp_path):
+def test_adopt(docker_build, hold, engine, tmp_path):
     folder, wheels = tmp_path / "article", tmp_path / "wheels"
     shutil.copytree(ARTICLE, folder)
     existing.commit(folder)

@@ -1,4 +1,4 @@
-"""Each mistake stops the build with one sentence that names the file or argument and the remedy."""
+"""Wrong input stops the build with one sentence that names the file or argument and the remedy."""
 
 import io
 import re
@@ -15,14 +15,14 @@ CPU_PINS = split_locks.pins((TOP / "locks/torch.cpu.txt").read_text())
 
 
 def drop(poetry_lock, name):
-    """Take a package out of a poetry.lock."""
+    """Remove a package from a poetry.lock."""
     blocks = poetry_lock.read_text().split("\n[[package]]\n")
     kept = [block for block in blocks if not block.startswith(f'name = "{name}"\n')]
     assert len(kept) == len(blocks) - 1
     poetry_lock.write_text("\n[[package]]\n".join(kept))
 
 
-def test_a_build_without_a_lock(fork, docker_build):
+def test_build_without_lock(fork, docker_build):
     result = docker_build(fork(), "--target=torch-locks", "--build-arg=TORCH_BUILD=cu999")
     assert result.code
     assert result.sentence == (
@@ -31,7 +31,7 @@ def test_a_build_without_a_lock(fork, docker_build):
     )
 
 
-def test_a_lock_of_another_torch(edited, docker_build):
+def test_lock_of_another_torch(edited, docker_build):
     folder = edited(f"locks/torch.{GPU}.txt", r"\ntorch===[\d.]+", r"\ntorch===0.1.0")
     result = docker_build(folder, "--target=torch-locks")
     assert result.code
@@ -42,7 +42,7 @@ def test_a_lock_of_another_torch(edited, docker_build):
     )
 
 
-def test_a_poetry_lock_that_is_out_of_date(edited, docker_build):
+def test_outdated_poetry_lock(edited, docker_build):
     folder = edited("pyproject.toml", r"\ndependencies = \[", '\ndependencies = ["einops",')
     result = docker_build(folder, "--target=locks")
     assert result.code
@@ -51,7 +51,7 @@ def test_a_poetry_lock_that_is_out_of_date(edited, docker_build):
     )
 
 
-def test_a_pyproject_that_poetry_refuses(edited, docker_build):
+def test_bad_pyproject(edited, docker_build):
     folder = edited("pyproject.toml", r"\nrequires-python = .*", "\nrequires-python = 3.11")
     result = docker_build(folder, "--target=locks")
     assert result.code
@@ -66,7 +66,7 @@ def test_a_pyproject_that_poetry_refuses(edited, docker_build):
         *[("INDEX_URL", "uv"), ("TORCH_INDEX_URL", "torch-locks")],
     ],
 )
-def test_a_password_in_a_mirrors_address(fork, docker_build, name, target):
+def test_password_in_address(fork, docker_build, name, target):
     result = docker_build(
         fork(), f"--target={target}", f"--build-arg={name}=https://me:secret@mirror.example/"
     )
@@ -75,7 +75,7 @@ def test_a_password_in_a_mirrors_address(fork, docker_build, name, target):
     assert "secret@" not in result.sentence
 
 
-def test_a_wheel_with_a_wrong_digest(fork, docker_build, tmp_path):
+def test_wrong_hash(fork, docker_build, tmp_path):
     version = CPU_PINS["torch"]
     wheel = tmp_path / f"torch-{version}-py3-none-any.whl"
     info = f"torch-{version}.dist-info"
@@ -90,7 +90,7 @@ def test_a_wheel_with_a_wrong_digest(fork, docker_build, tmp_path):
     folder = fork()
     if "torchvision" in CPU_PINS:
         drop(folder / "poetry.lock", "torchvision")
-    # Another digest than the real wheel's, which uv may have in its cache.
+    # Not the hash of the real wheel, which may be in uv's cache.
     lock = re.sub(r"\ntorchvision==(.|\n)*", "\n", (folder / "locks/torch.cpu.txt").read_text())
     (folder / "locks/torch.cpu.txt").write_text(
         re.sub("sha256:[0-9a-f]{64}", f"sha256:{0:064}", lock)
@@ -102,15 +102,15 @@ def test_a_wheel_with_a_wrong_digest(fork, docker_build, tmp_path):
     assert "a wheel does not have the digest that the lock names" in result.sentence
 
 
-def test_an_index_that_does_not_answer(fork, docker_build):
+def test_unreachable_index(fork, docker_build):
     folder = fork()
     lock = folder / "locks" / "torch.cpu.txt"
-    # Digests of no wheel that an earlier build may have left in the cache.
+    # Hashes of no wheel, since an earlier build may have left its wheels in the cache.
     lock.write_text(re.sub("sha256:[0-9a-f]{64}", f"sha256:{0:064}", lock.read_text()))
     result = docker_build(
         folder,
         *("--file=Dockerfile.cpu", "--target=torch"),
-        # Port 9, "discard", answers nobody.
+        # Nothing answers on port 9, "discard".
         "--build-arg=TORCH_INDEX_URL=http://127.0.0.1:9",
     )
     assert result.code
@@ -120,8 +120,8 @@ def test_an_index_that_does_not_answer(fork, docker_build):
     assert "--build-context wheels=FOLDER" in result.sentence
 
 
-def test_trees_that_do_not_fit(fork, docker_build):
-    """Only both trees together show that something is missing."""
+def test_packages_that_do_not_fit(fork, docker_build):
+    """Only both locks together show that a package is missing."""
     folder = fork()
     drop(folder / "poetry.lock", "mpmath")
     result = docker_build(folder)
@@ -157,7 +157,7 @@ def spoilt_base(engine, base_image):
 
 
 @pytest.mark.parametrize("why", SPOILT)
-def test_a_base_without_python(spoilt_base, fork, docker_build, why):
+def test_base_without_python(spoilt_base, fork, docker_build, why):
     tag = spoilt_base(SPOILT[why])
     result = docker_build(fork(), "--target=base", f"--build-arg=BASE_IMAGE={tag}")
     assert result.code
@@ -168,8 +168,8 @@ def test_a_base_without_python(spoilt_base, fork, docker_build, why):
     )
 
 
-def test_an_ubuntu_whose_ppa_does_not_answer(spoilt_base, fork, docker_build):
-    """It must not fall back to what the base's own archive has, on 22.04 a release candidate."""
+def test_unreachable_ppa(spoilt_base, fork, docker_build):
+    """It must not take Python from Ubuntu's own archive: on 22.04, that is a release candidate."""
     tag = spoilt_base("sed -i s/^ID=.*/ID=ubuntu/ /etc/os-release")
     result = docker_build(
         fork(),

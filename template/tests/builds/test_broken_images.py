@@ -1,8 +1,7 @@
-"""Each promise of the contract can be broken: images spoilt on purpose turn a named test red.
+"""The contract can fail: for each image broken on purpose, a named test fails.
 
-template/tests/mutations.py has the table. Images are built with its edits, as many in each as do
-not hide each other, and the tests that must notice are held against it in a pytest of their own.
-Each must fail, and say what is wrong.
+template/tests/mutations.py lists the edits. An image has as many of them as do not hide each other.
+Each test that an edit names must fail and say what is wrong.
 """
 
 import os
@@ -18,15 +17,15 @@ TABLE = [(stage, mutation) for stage, found in mutations.STAGES.items() for muta
 
 @pytest.fixture(scope="module", autouse=True)
 def uncached(broken_cache, fork_cache):
-    """Make room on the disk, once all images that were broken have been looked at."""
+    """Free the disk once all broken images have been tested."""
     yield
     cache.uncache(dict(os.environ), broken_cache - fork_cache)
 
 
-def test_nothing_is_broken(built, hold, engine):
-    """Held in the same way against an image without any edit, all tests pass.
+def test_unbroken_image(built, hold, engine):
+    """All tests pass on an image without any edit.
 
-    Of `base`, as a check of the way: that tests pass on other stubs is seen in contract/ itself.
+    This is for `base`. test_stub_images.py holds the contract against the other stages.
     """
     named = {mutation.noticed for mutation in mutations.BASE}
     image = built("gpu", "base")
@@ -39,7 +38,7 @@ def test_nothing_is_broken(built, hold, engine):
 @pytest.mark.parametrize(
     ("stage", "mutation"), TABLE, ids=[f"{stage}: {mutation.broken}" for stage, mutation in TABLE]
 )
-def test_it_is_noticed(broken, stage, mutation, record_property):
+def test_broken_image(broken, stage, mutation, record_property):
     record_property("mutation", f"{stage}: {mutation.broken}")
     record_property("noticed", mutation.noticed)
     found = broken[stage, mutation.broken].result()

@@ -1,4 +1,4 @@
-"""BuildKit's own checks have nothing to say."""
+"""BuildKit's own checks (`docker build --check`) find nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Nothing that the tests made is left behind, also when they are stopped half-way."""
+"""The tests leave nothing behind, even if they are stopped."""
 
 import os
 import re
@@ -18,10 +18,9 @@ TESTS = "template/tests/test_stub_images.py"
 
 
 def cached():
-    """Return what the build cache has, but for the copies of folders that builds were sent.
+    """Return the records of the build cache, except the copies of the build's folders.
 
-    Those are kilobytes, of which BuildKit keeps another for the project itself, too, where one
-    build of it follows closely on the other.
+    Those have kilobytes. BuildKit keeps a second one if two builds of a folder follow closely.
     """
     command = ["docker", "buildx", "du", "--verbose"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -31,9 +30,9 @@ def cached():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_stopping_the_tests(docker_build, engine, quiet, number, tmp_path):
-    """A session that is stopped while its containers run removes them, its images and its cache."""
-    done = docker_build(TOP, "--target=deps")  # what is the project's own may stay
+def test_stopped_tests(docker_build, engine, quiet, number, tmp_path):
+    """If pytest is stopped while its containers run, it removes them, its images and its cache."""
+    done = docker_build(TOP, "--target=deps")  # the project's own cache may stay
     assert done.code == 0, done.output
     before = cached()
     with (tmp_path / "log").open("wb") as log:
@@ -44,7 +43,7 @@ def test_stopping_the_tests(docker_build, engine, quiet, number, tmp_path):
             stderr=log,
             env={**os.environ, "TEST_SESSION": SESSION},
             start_new_session=True,
-            # A shell that starts tests in the background has them ignore Ctrl-C.
+            # A process that a shell starts in the background ignores Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     label = {"label": f"image-test={SESSION}"}
@@ -62,7 +61,7 @@ def test_stopping_the_tests(docker_build, engine, quiet, number, tmp_path):
     finally:
         if tests.poll() is None:
             os.killpg(tests.pid, signal.SIGKILL)
-    # The engine may still be at removing a container that was started with --rm.
+    # The engine may still be removing a container that was started with --rm.
     deadline = time.monotonic() + 120
     while engine.api.containers(all=True, filters=label) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,9 +1,8 @@
-"""From `./crate init` on: add anything, build, and it is there, and torch the build that was meant.
+"""Add all kinds of dependencies to a new project: they are in the image, and torch stays.
 
-One project is made of the template and gets all kinds of dependencies, by the documented commands,
-and is built on stub wheels for the GPU and for the CPU. A server on this machine stands in for a
-private index and for a private git host; both want a password, which a netrc file brings as a
-build secret.
+The documented commands make a project from the template, add all kinds of dependencies and build it
+for the GPU and the CPU, on stub wheels. A server on this machine is the private index and the
+private git host. Both want a password, which comes from a netrc file, as a build secret.
 """
 
 import base64
@@ -30,7 +29,7 @@ USER, PASSWORD = "me", f"{CANARY}-index"
 AS_ME = ("git", "-c", "user.name=me", "-c", "user.email=me@example.com")
 EXTRA, GROUP = "speech", "serve"
 
-# A package in a folder, in the project's packages: it needs torch, and a numpy of another range.
+# A package in packages/. It needs torch, and NumPy in another range.
 MINE = """
 [project]
 name = "mine"
@@ -41,7 +40,7 @@ dependencies = ["numpy (<2.4)", "torch"]
 requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 """
-# One that imports torch to be built, as torch-scatter and flash-attn do, and notes which it saw.
+# A package whose build imports torch, as torch-scatter's does, and notes torch's version.
 COMPILED = """
 [project]
 name = "compiled"
@@ -78,7 +77,7 @@ print(*(d.metadata["Name"] for d in m.distributions()))
 
 
 class Private(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder to whoever knows the password, without a word."""
+    """Serves a folder to those who know the password, and logs nothing."""
 
     def do_GET(self) -> None:
         """Answer a request, or ask for the password."""
@@ -96,7 +95,7 @@ class Private(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def private(engine, tmp_path_factory):
-    """Serve a folder with a password where builds reach it; return it, its URL and a netrc file."""
+    """Serve a folder with a password to builds. Return the folder, its URL and a netrc file."""
     if engine.info()["OperatingSystem"] == "Docker Desktop":
         pytest.skip("Docker Desktop's builds run in a virtual machine, which cannot reach this one")
     (config,) = engine.networks.get("bridge").attrs["IPAM"]["Config"][:1]
@@ -162,7 +161,7 @@ def crate(private):
 
 @pytest.fixture(scope="module")
 def project(fork, private, crate, tmp_path_factory):
-    """Return a project made of the template, with every kind of dependency added.
+    """Return a project made from the template, with every kind of dependency.
 
     Also {build: the folder of its stub wheels}.
     """
@@ -187,7 +186,7 @@ def project(fork, private, crate, tmp_path_factory):
     document = tomlkit.parse(pyproject.read_text())
     source = {"name": "private", "url": f"{url}/simple/", "priority": "explicit"}
     document["tool"]["poetry"].setdefault("source", tomlkit.aot()).append(source)
-    # One whose locks are quickly made; what each group has in common is left to one `./crate add`.
+    # It resolves quickly. One `./crate add` stands for all groups.
     needs = document["project"]["dependencies"]
     for index, need in enumerate(needs):
         for name, version in (("torch", existing.TORCH), ("torchvision", existing.TORCHVISION)):
@@ -214,7 +213,7 @@ def project(fork, private, crate, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(project, private, docker_build, engine):
-    """Return a function that builds an image of the fork, with build arguments, for a kind."""
+    """Return a function that builds the project's image for a kind, with build arguments."""
     folder, wheels = project
     made = []
 
@@ -237,12 +236,12 @@ def built(project, private, docker_build, engine):
         engine.images.remove(tag, force=True)
 
 
-# Build arguments, and which optional packages then are there.
+# Build arguments, and the optional packages that the image has with them.
 ARGUMENTS = ("PRUNE=no", f"DEPENDENCY_GROUPS=main,{GROUP}", f"EXTRAS={EXTRA}")
 OPTIONAL = {"soundfile", "itsdangerous"}
 
 
-def test_each_kind_of_dependency(built, docker_run, hold):
+def test_runtime(built, docker_run, hold):
     image = built("gpu", *ARGUMENTS)
     done = docker_run(image, "python", "-c", PROBE)
     assert done.returncode == 0, done.stderr
@@ -251,7 +250,7 @@ def test_each_kind_of_dependency(built, docker_run, hold):
     assert found["torch"].endswith(f"+{image.build}")
     assert found["against"] == found["torch"]
     assert found["versions"]["mine"] == "1.5"
-    assert "torchmetrics" in found["there"]  # to import it takes more than a stub of torch
+    assert "torchmetrics" in found["there"]  # importing it needs more than a stub of torch
     assert found["versions"]["numpy"] < "2.4"
     assert set(found["there"]) >= OPTIONAL
     promises = ["torch", "runtime/test_files.py"]
@@ -259,14 +258,14 @@ def test_each_kind_of_dependency(built, docker_run, hold):
     assert set(said.values()) == {""}, said
 
 
-def test_dev_has_them_too(built, hold):
+def test_dev(built, hold):
     image = built("cpu", *ARGUMENTS, stage="dev")
     done = "dev/test_lock_is_installed.py"
     said = hold(image, False, done, "torch/test_locked_packages.py")
     assert set(said.values()) == {""}, said
 
 
-def test_a_local_environment_has_them_too(project, crate):
+def test_local_venv(project, crate):
     folder, wheels = project
     more = dict(argument.split("=", 1) for argument in ARGUMENTS)
     crate(folder, "venv", "--build=cpu", f"--wheels={wheels['cpu']}", **more)
@@ -280,16 +279,16 @@ def test_a_local_environment_has_them_too(project, crate):
     assert run(f"{folder}/.venv/bin/python", "-c", code, cwd="/").startswith(str(folder / "src"))
 
 
-def test_path_dependencies_hold_on_any_machine(project):
+def test_path_dependencies(project):
     folder, _ = project
     assert str(folder) not in (folder / "pyproject.toml").read_text()
     assert str(folder) not in (folder / "poetry.lock").read_text()
 
 
-def test_remove_and_lock_again(project, built, docker_run, crate):
+def test_remove(project, built, docker_run, crate):
     folder, wheels = project
     crate(folder, "remove", "torchmetrics", "crcmod")
-    # A torch of your own, by another name than one of PyTorch's builds.
+    # A torch of your own, with a name that is none of PyTorch's builds.
     crate(folder, "lock", "--build=mine", f"--wheels={wheels['cpu']}")
     assert "--index-url" not in (folder / "locks/torch.mine.txt").read_text()
     image = built("cpu", "TORCH_BUILD=mine")

@@ -1,4 +1,4 @@
-"""A code edit makes one new layer, a dependency edit another; torch's is the same bit for bit."""
+"""A code edit makes one new layer, a dependency edit another. Torch's layer stays the same."""
 
 import re
 import shutil
@@ -47,19 +47,19 @@ def test_code(edited_layers):
     assert before[-1] != after[-1]
 
 
-def test_settings_that_install_nothing(edited_layers):
+def test_settings(edited_layers):
     before, after = edited_layers("pyproject.toml", "\n[tool.image-test]\nan = 'edit'\n")
     assert before == after
 
 
-def test_a_package_to_build_with(edited_layers):
+def test_builder_package(edited_layers):
     before, after = edited_layers("apt/builder.txt", "file\n")
     assert before == after
 
 
 @pytest.mark.parametrize("stage", ["runtime", "dev"])
 def test_the_machinery(docker_build, stub_projects, tmp_path, stage):
-    """An edit of what runs on the host, or of the contract, runs no step again."""
+    """An edit of ./crate, or of the images' tests, builds nothing again."""
     project, folder = stub_projects["cpu"], tmp_path / "project"
     shutil.copytree(project.folder, folder, symlinks=True)
     words = ("--file=Dockerfile.cpu", f"--target={stage}", *project.arguments)
@@ -77,7 +77,7 @@ def test_the_machinery(docker_build, stub_projects, tmp_path, stage):
 
 
 def added(folder, stub_projects):
-    """Return a copy of a project to which one small package was added."""
+    """Return a copy of a project with one small package added."""
     folder /= "project"
     shutil.copytree(stub_projects["cpu"].folder, folder, symlinks=True)
     done = subprocess.run(
@@ -92,21 +92,21 @@ def added(folder, stub_projects):
 
 
 @pytest.mark.locked(added, "stub_projects")
-def test_a_dependency(layers, stub_projects, locked):
+def test_dependency(layers, stub_projects, locked):
     project = stub_projects["cpu"]
     before, after = layers(project.folder, project), layers(locked, project)
     changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     code, deps = len(before) - 1, range(len(before) - 2 - SMALL - LARGE, len(before) - 2)
-    # The code's layer holds the same files, but its folder has the time of the build.
+    # The code's layer has the same files, but its folder has the time of the build.
     changed = [i for i in changed if i != code]
     assert len(changed) == 1, f"layers {changed} changed, for one package"
     assert changed[0] in deps[LARGE:], "not one of those of small packages"
 
 
 @pytest.mark.slow
-def test_the_real_torch_from_nothing(layers, cpu_project):
-    """As test_publishing.py has it of stubs: two builds from nothing make the same layers."""
+def test_real_torch_from_nothing(layers, cpu_project):
+    """Two builds from nothing make the same layers, as test_publishing.py shows for stubs."""
     before = layers(cpu_project.folder, cpu_project)
     again = ("--no-cache-filter=torch,deps,checked,venv,runtime",)
-    # All but the code's, whose folder gets the time of the build.
+    # All but the code's layer, whose folder has the time of the build.
     assert layers(cpu_project.folder, cpu_project, *again)[:-1] == before[:-1]

@@ -1,4 +1,4 @@
-"""Other addresses than the public ones are used where they are given."""
+"""Builds use mirrors if they are given."""
 
 import re
 
@@ -9,7 +9,7 @@ from template import engine as engine_script
 
 @pytest.fixture
 def mirror(engine, base_image):
-    """Return scheme and host of this machine's own archive, to serve as a mirror for its base."""
+    """Return scheme and host of this machine's own apt archive, as a mirror for its base."""
     system = engine_script.os_release()
     base = engine.containers.run(base_image, ["grep", "^ID=", "/etc/os-release"], remove=True)
     if base.decode().strip() != f"ID={system['ID']}":
@@ -17,7 +17,7 @@ def mirror(engine, base_image):
     return re.match(r"https?://[^/]+", engine_script.archive(system)).group()
 
 
-def test_an_apt_mirror_serves_every_suite(fork, docker_build, mirror):
+def test_apt_mirror(fork, docker_build, mirror):
     result = docker_build(
         fork(), "--target=base", f"--build-arg=APT_MIRROR={mirror}", "--no-cache-filter=base"
     )
@@ -26,7 +26,7 @@ def test_an_apt_mirror_serves_every_suite(fork, docker_build, mirror):
     assert {host for host in hosts if "launchpad" not in host} == {mirror}
 
 
-def test_an_apt_mirror_that_does_not_answer(fork, docker_build):
+def test_unreachable_apt_mirror(fork, docker_build):
     result = docker_build(fork(), "--target=base", "--build-arg=APT_MIRROR=http://127.0.0.1:9")
     assert result.code
     assert "Failed to fetch http://127.0.0.1:9/" in result.output

@@ -1,4 +1,4 @@
-"""Without an engine the tests fail, and say what to do; they do not skip."""
+"""Without an engine the tests fail and say what to do. They do not skip."""
 
 import os
 import subprocess

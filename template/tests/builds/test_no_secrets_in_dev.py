@@ -1,4 +1,4 @@
-"""`dev` keeps no secret either; runtime's contract says it of runtime."""
+"""`dev` has no secret either. For `runtime` the contract says so."""
 
 from template.tests.common import REPOSITORY
 from torchcrate.testing import layers

@@ -1,4 +1,4 @@
-"""The private engine can be started twice, survives being killed, and leaves nothing running."""
+"""The private engine can be started twice, starts again when killed, and leaves nothing running."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def mounts(folder):
     return [line for line in Path("/proc/mounts").read_text().splitlines() if f" {folder}/" in line]
 
 
-def test_starting_it_twice_is_starting_it_once(folder):
+def test_start_twice(folder):
     before = (folder / "dockerd.pid").read_text()
     starts = [
         subprocess.Popen([sys.executable, TOP / "crate", "engine", "start"], stdout=subprocess.PIPE)
@@ -50,7 +50,7 @@ def test_starting_it_twice_is_starting_it_once(folder):
     assert (folder / "dockerd.pid").read_text() == before
 
 
-def test_it_recovers_from_being_killed(folder, engine, base_image):
+def test_killed(folder, engine, base_image):
     engine.containers.run(base_image, ["sleep", "1000"], detach=True, name="image-test-killed")
     images = {image.id for image in engine.images.list()}
     os.kill(int((folder / "dockerd.pid").read_text()), signal.SIGKILL)
@@ -63,7 +63,7 @@ def test_it_recovers_from_being_killed(folder, engine, base_image):
     container.remove()
 
 
-def test_stopping_leaves_nothing_running_or_mounted(folder, engine, base_image):
+def test_stop(folder, engine, base_image):
     engine.containers.run(base_image, ["sleep", "1000"], detach=True, name="image-test-stopped")
     engine_script.stop(folder)
     try:

@@ -1,6 +1,6 @@
-"""What needs the real torch: a package that uses it, one compiled against it, a system library.
+"""Build dependencies that need the real torch: one uses it, one is compiled against it.
 
-On stubs, at each commit, test_dependencies.py has one of each.
+For each commit test_dependencies.py has them on stubs.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from torchcrate.testing.images import Image
 
 pytestmark = pytest.mark.slow
 
-# A C++ operator, built as PyTorch's own tutorial on C++ extensions has it: setup.py imports torch.
+# A C++ operator as in PyTorch's tutorial (https://docs.pytorch.org/tutorials/advanced/cpp_extension.html).
 OPERATOR = {
     "pyproject.toml": """
 [project]
@@ -87,7 +87,7 @@ print(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).shape, torch.from_numpy(image).sha
 
 
 def project(parent, cpu_project):
-    """Return the CPU project with lightning, OpenCV, an NVIDIA package and an operator of C++."""
+    """Return the CPU project with lightning, OpenCV, an NVIDIA package and a C++ operator."""
     folder = parent / "project"
     shutil.copytree(cpu_project.folder, folder, symlinks=True)
     for name, text in OPERATOR.items():
@@ -96,7 +96,7 @@ def project(parent, cpu_project):
         file.write_text(text)
     pyproject = folder / "pyproject.toml"
     document = tomlkit.parse(pyproject.read_text())
-    # As `./crate add` would write it, which resolves all anew each time.
+    # As `./crate add` writes it, without resolving each time.
     document["dependency-groups"][EXTENSIONS_BUILD] = ["setuptools==84.2.1", "ninja==1.13.2"]
     pyproject.write_text(tomlkit.dumps(document))
     for names in (
@@ -124,7 +124,7 @@ def built(locked, docker_build, engine):
 
 
 @pytest.mark.locked(project, "cpu_project")
-def test_they_work_with_the_torch_that_was_meant(built, docker_run, hold):
+def test_dependencies_work(built, docker_run, hold):
     for code, seen in (
         (SEES, "(8, 8) torch.Size([8, 8, 3])"),
         (OPERATES, "[0, 2, 4]"),

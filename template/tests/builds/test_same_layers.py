@@ -1,7 +1,7 @@
-"""`./crate reproduce`: built twice from nothing, all layers are the same; one that is not is named.
+"""`./crate reproduce` builds twice from nothing, and names a layer that differs.
 
-At each commit test_publishing.py compares the layers of two builds from nothing, and
-unit/test_reproduce.py is about what is said of those that differ.
+For each commit test_publishing.py compares the layers of two builds from nothing, and
+unit/test_reproduce.py tests the messages about layers that differ.
 """
 
 import subprocess
@@ -12,12 +12,12 @@ from template.tests.edits import replace
 
 pytestmark = pytest.mark.slow
 
-# The first of `runtime`'s own lines, right below the layer of the code.
+# The first instruction of `runtime`, below the layer of the code.
 BEFORE = "# Caches of torch, triton"
 
 
-def test_only_what_is_broken_differs(fork, stub_projects, quiet):
-    """The base, torch, the dependencies and apt's layer come out the same bit for bit."""
+def test_same_layers(fork, stub_projects, quiet):
+    """The layers of base, torch, the dependencies and apt are the same, bit for bit."""
     folder, gpu = fork(), stub_projects["gpu"]
     for name in ("locks", "poetry.lock"):  # of the stubs
         subprocess.run(["cp", "-r", gpu.folder / name, folder], check=True)

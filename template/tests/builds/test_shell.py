@@ -1,4 +1,4 @@
-"""`./crate shell …`: a command in the dev image, on the project."""
+"""`./crate shell` runs a command in the image `dev`, on the project."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def shell(stub_projects, engine, base_image, index_url, tmp_path):
     engine.images.remove(f"{REPOSITORY}:cpu-dev", force=True)
 
 
-def test_a_command_in_the_project(shell):
+def test_command(shell):
     folder, run = shell
     (folder / "src" / "made_here.py").write_text("print('edited after', __file__)\n")
     script = "poetry add 'einops>=0.8' --lock && restore-torch && python -m made_here"
@@ -40,6 +40,6 @@ def test_a_command_in_the_project(shell):
     assert {path.stat().st_uid for path in folder.rglob("*")} == {os.getuid()}
 
 
-def test_its_exit_code_is_the_commands(shell):
+def test_exit_code(shell):
     code, output = shell[1](["bash", "-c", "exit 7"])
     assert code == 7, output
