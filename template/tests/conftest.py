@@ -207,27 +207,13 @@ def docker_build(
 
 @pytest.fixture(scope="session")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Return a function that copies what git tracks, or would track, to a repository of its own."""
+    """Return a function that copies the repository's files into a new one."""
 
     def copy() -> Path:
         folder = tmp_path_factory.mktemp("fork")
-        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-        listed = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, check=True)
-        for name in filter(None, listed.stdout.decode().split("\0")):
-            if (TOP / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(TOP / name, folder / name)
-        (folder / ".tools").symlink_to(TOP / ".tools")
-        as_me = ("-c", "user.name=me", "-c", "user.email=me@example.com")
-        commit = ("commit", "--quiet", "--no-verify", "--message", f"{CANARY}-commit")
+        tiers.copy(folder, f"{CANARY}-commit")
         origin = f"https://me:{CANARY}-origin@example.com/me/project.git"
-        for arguments in (
-            ("init", "--quiet"),
-            ("remote", "add", "origin", origin),
-            ("add", "pyproject.toml"),
-            (*as_me, *commit),
-        ):
-            subprocess.run(["git", *arguments], cwd=folder, check=True)
+        subprocess.run(["git", "remote", "add", "origin", origin], cwd=folder, check=True)
         return folder
 
     return copy
