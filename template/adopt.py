@@ -1,8 +1,8 @@
-"""Bring the images into a project that is there already; behind `./crate adopt --into ../project`.
+"""Add the images to an existing project: `./crate adopt --into ../project`.
 
-The project is Poetry's and in git, and none of its files is changed but for those that the output
-names. All is planned before anything is written: what cannot be done stops the command with one
-sentence and leaves the project as it was, and where there is nothing to do nothing is done.
+The project must use Poetry and be in git. The output names each of its files that changes. The
+command plans everything before it writes anything. If it must stop, it prints one sentence and
+leaves the project as it was.
 """
 
 import json
@@ -35,66 +35,66 @@ OURS = re.compile(
     r"torchcrate/.+|crate|tests/image/(?!.+/test_sample).+\.py|apt/.+\.txt|packages/README\.md"
     r"|locks/(poetry|uv)\.(in|txt)"
 )
-# How the project's code looks is its own business, and the dev containers are not brought.
+# Not copied: the project formats its code in its own way.
 NOT_HOOKS = ("ruff-check", "ruff-format")
-# Top-level folders and files that hold Python but not the project's code, unless --code says so.
+# Top-level folders and files with Python that is not the project's code, unless --code names them.
 NOT_CODE = {
     *("apt", "benchmarks", "build", "dist", "doc", "docker", "docs", "examples", "locks"),
     *("notebooks", "packages", "scripts", "test", "tests", "torchcrate"),
     *("conftest.py", "fabfile.py", "noxfile.py", "setup.py", "tasks.py"),
 }
-# What `./crate` sets up and writes; Python writes bytecode beside torchcrate's modules.
+# What `./crate` writes, and Python's bytecode beside torchcrate's modules.
 IGNORED = ("/.tools/", "/results/", "/reports/", "__pycache__/")
 
 
 class AdoptError(Exception):
-    """The project cannot be adopted; the message is one sentence with the way out."""
+    """The project cannot be adopted; the message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """What the images have to know of a project."""
+    """What the images need to know about a project."""
 
     folder: Path
-    name: str  # as a Docker repository is named
+    name: str  # of the Docker repository
     build: str  # the GPU image's torch build, such as cu130
-    code: dict[str, str]  # paths in the project, and in the images below /app/src ("": all of it)
+    code: dict[str, str]  # {path in the project: path below /app/src, "" for /app/src itself}
     command: list[str]  # what the container starts
     groups: list[str]  # for development
-    readmes: list[str]  # Poetry refuses a pyproject.toml that names one which is not there
+    readmes: list[str]  # Poetry refuses a pyproject.toml that names a missing readme
     has_tests: bool
     has_pytest: bool
 
 
 @dataclass
 class Plan:
-    """What is to be written, and what there is to say."""
+    """What to write, and what to report."""
 
-    files: dict[str, str] = field(default_factory=dict)
-    changed: dict[str, str] = field(default_factory=dict)  # of their files: what about them
-    kept: dict[str, str] = field(default_factory=dict)
-    gone: list[str] = field(default_factory=list)  # of torchcrate/, to be deleted
+    files: dict[str, str] = field(default_factory=dict)  # {path: text}
+    changed: dict[str, str] = field(default_factory=dict)  # {path in the project: what changes}
+    kept: dict[str, str] = field(default_factory=dict)  # {path in the project: what to do there}
+    gone: list[str] = field(default_factory=list)  # files in torchcrate/ to delete
 
 
 # ---- what the project is ----
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """Return what git says, or None where it fails."""
+    """Return git's output, or None if git fails."""
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None
 
 
 def tracked(folder: Path) -> list[str]:
-    """Return the files of a folder that git tracks or would track, as they are in the folder."""
+    """Return the files in a folder that git tracks or would track."""
     arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = (git(folder, *arguments) or "").split("\0")
     return sorted({name for name in names if name and (folder / name).is_file()})
 
 
 def table(data: dict, *keys: str) -> dict:
-    """Return a table in parsed TOML, or {} where there is none."""
+    """Return a table in parsed TOML, or {} if there is none."""
     for key in keys:
         data = data.get(key)
         if not isinstance(data, dict):
@@ -103,7 +103,7 @@ def table(data: dict, *keys: str) -> dict:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a command line. Raises AdoptError where a quote is not closed."""
+    """Return the words of a command line. Raises AdoptError if a quote is not closed."""
     try:
         return shlex.split(text)
     except ValueError:
@@ -113,53 +113,53 @@ def words(text: str) -> list[str]:
 def read_pyproject(folder: Path) -> tuple[ProjectPackage, dict]:
     """Return a project's package as Poetry sees it, and its pyproject.toml.
 
-    Raises AdoptError where there is none, or Poetry is not what manages it.
+    Raises AdoptError if there is none, or if Poetry does not manage it.
     """
     file = folder / "pyproject.toml"
     if not folder.is_dir():
-        raise AdoptError(f"{folder} is no folder: name the project's with --into.")
+        raise AdoptError(f"{folder} is not a folder: name the project's folder with --into.")
     if not file.is_file():
         raise AdoptError(f"{folder} has no pyproject.toml: run `poetry init` there.")
     try:
         pyproject = tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise AdoptError(f"{file} cannot be read ({error}): mend it.") from None
+        raise AdoptError(f"{file} cannot be read ({error}): correct it.") from None
     if not (
         table(pyproject, "tool", "poetry")
         or "poetry" in str(table(pyproject, "build-system").get("build-backend"))
         or (folder / "poetry.lock").is_file()
     ):
         raise AdoptError(
-            f"{file} is not Poetry's: to have Poetry manage it, give it a table [tool.poetry] with "
-            "`package-mode = false` and run `poetry lock` there."
+            f"{file} is not Poetry's: add a table [tool.poetry] with `package-mode = false` to use "
+            "Poetry, and run `poetry lock` there."
         )
     try:
         return Factory().create_poetry(folder).package, pyproject
-    except Exception as error:  # Poetry raises whatever comes up
+    except Exception as error:  # Poetry raises many kinds
         said = " ".join(str(error).split())
         raise AdoptError(
-            f"Poetry refuses {file} ({said}): mend what `poetry check` says there."
+            f"Poetry refuses {file} ({said}): correct what `poetry check` reports there."
         ) from None
 
 
 def check_python(file: Path, package: ProjectPackage) -> None:
-    """Raise AdoptError where a project excludes the images' Python."""
+    """Raise AdoptError if a project excludes the images' Python."""
     if not package.python_constraint.allows_any(parse_constraint(PYTHON)):
         raise AdoptError(
-            f"{file} wants Python {package.python_constraint} and the images have 3.11: let it in "
+            f"{file} wants Python {package.python_constraint} and the images have 3.11: allow it "
             f'with requires-python = "{PYTHON}" (or python = "~3.11"), then run `poetry lock`.'
         )
 
 
 def check_torch(file: Path, package: ProjectPackage) -> None:
-    """Raise AdoptError where a project does not name torch so that each build can have its own."""
+    """Raise AdoptError unless a project names torch, and its sisters, without a build."""
     family = [dependency for dependency in package.all_requires if dependency.name in ROOTS]
     torch = [dependency for dependency in family if dependency.name == "torch"]
     if not torch:
         raise AdoptError(f"{file} does not name torch: run `poetry add torch==VERSION` there.")
     if not any("main" in dependency.groups for dependency in torch):
         raise AdoptError(
-            f"{file} names torch in the group {', '.join(sorted(torch[0].groups))} alone: move it "
+            f"{file} names torch only in the group {', '.join(sorted(torch[0].groups))}: move it "
             "to the project's dependencies, then run `poetry lock` there."
         )
     for dependency in family:
@@ -167,19 +167,19 @@ def check_torch(file: Path, package: ProjectPackage) -> None:
         if source or "+" in str(dependency.constraint):
             raise AdoptError(
                 f"{file} takes {dependency.name} {f'from {source}' if source else 'of one build'}, "
-                "which locks/torch.<build>.txt is to say: name it by its public version alone, as "
-                f'in {dependency.name} = "2.0.1", then run `poetry lock` there.'
+                "but locks/torch.<build>.txt chooses the build: name only the public version, such "
+                f'as {dependency.name} = "2.0.1", then run `poetry lock` there.'
             )
 
 
 def gpu_build(folder: Path, named: str | None) -> str:
-    """Return the GPU build: the one that is named, or the default index's, as poetry.lock has it.
+    """Return the GPU build: the named one, or else the one in poetry.lock.
 
-    Raises AdoptError where nothing tells.
+    Raises AdoptError if there is neither.
     """
     if named:
         if not re.fullmatch(r"[a-z][a-z0-9._]*", named) or named == "cpu":
-            raise AdoptError(f"--build {named} is no GPU build: name one like cu126 or rocm6.4.")
+            raise AdoptError(f"--build {named} is not a GPU build: name one like cu126 or rocm6.4.")
         return named
     lock = folder / "poetry.lock"
     try:
@@ -191,16 +191,16 @@ def gpu_build(folder: Path, named: str | None) -> str:
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
             return "cu" + "".join(version.split(".")[:2])
     raise AdoptError(
-        f"no {lock} says which GPU build of torch this project gets: run `poetry lock` there, or "
-        "name the build, such as --build cu126."
+        f"{lock} does not say which GPU build of torch this project uses: run `poetry lock` there, "
+        "or name the build, such as --build cu126."
     )
 
 
 def find_code(files: list[str], pyproject: dict, named: str | None) -> dict[str, str]:
-    """Return where the code is, and where it goes below /app/src.
+    """Return {path of the code in the project: its path below /app/src}.
 
-    That is what `named` says; or the packages that pyproject.toml names, else src, else each folder
-    with Python in it; and the scripts beside them. Raises AdoptError where there is none.
+    The code is what `named` says. Without it: the packages in pyproject.toml, else src, else each
+    folder with Python in it, and the scripts beside them. Raises AdoptError if there is none.
     """
     paths = [PurePosixPath(name) for name in files]
     python = [path for path in paths if path.suffix == ".py"]
@@ -210,8 +210,8 @@ def find_code(files: list[str], pyproject: dict, named: str | None) -> dict[str,
             inside = any(path.is_relative_to(source) for path in paths)
             if source == "." or not inside:
                 raise AdoptError(
-                    f"--code names {source}, which is no file or folder of the project that git "
-                    "has: name those that Python is to find, such as --code 'mypackage train.py'."
+                    f"--code names {source}, but git has no such file or folder of the project: "
+                    "name what Python must find, such as --code 'mypackage train.py'."
                 )
     else:
         packages = table(pyproject, "tool", "poetry").get("packages", [])
@@ -234,9 +234,9 @@ def find_code(files: list[str], pyproject: dict, named: str | None) -> dict[str,
         or not any(path.is_relative_to(name) for path in paths)
     ]
     if not code or strange or len(set(code.values())) < len(code):
-        found = f"what it finds cannot be copied: {', '.join(code)}" if code else "it finds none"
+        found = f"cannot copy {', '.join(code)}" if code else "found none"
         raise AdoptError(
-            f"your code is looked for in pyproject.toml, in src and beside them, and {found}; "
+            f"adopt looked for your code in pyproject.toml, in src and beside them, and {found}: "
             "name it with --code, such as --code 'mypackage train.py'."
         )
     return code
@@ -245,10 +245,10 @@ def find_code(files: list[str], pyproject: dict, named: str | None) -> dict[str,
 def find_command(
     files: list[str], code: dict[str, str], pyproject: dict, named: str | None
 ) -> list[str]:
-    """Return what the container starts: what is named, or what the project shows."""
+    """Return the command that the container starts: `named`, or else one found in the project."""
     if named:
         return words(named)
-    modules = {}  # what can be started with -m: its rank
+    modules = {}  # {module for `python -m`: its rank}
     for name in files:
         for source, target in code.items():
             if name == source or name.startswith(f"{source}/"):
@@ -272,16 +272,16 @@ def find_command(
 def read_project(
     folder: Path, build: str | None, code: str | None, command: str | None
 ) -> tuple[Project, dict]:
-    """Return what the images have to know of the project in a folder, and its pyproject.toml.
+    """Return what the images need to know about the project in a folder, and its pyproject.toml.
 
-    Raises AdoptError where it cannot be adopted.
+    Raises AdoptError if it cannot be adopted.
     """
     package, pyproject = read_pyproject(folder)
     if folder.resolve() == TOP:
         raise AdoptError("--into names this repository itself: name another project's folder.")
     if git(folder, "rev-parse", "HEAD") is None:
         raise AdoptError(
-            f"{folder} is not in git, which could undo this: run `git init && git add . && "
+            f"{folder} is not in git, so you could not undo this: run `git init && git add . && "
             "git commit -m Start` there."
         )
     check_python(folder / "pyproject.toml", package)
@@ -309,34 +309,34 @@ def read_project(
     return project, pyproject
 
 
-# ---- what our files are in it ----
+# ---- our files, changed for the project ----
 
 
 def swap(text: str, pattern: str, new: str) -> str:
-    """Return text of ours with the one match of a pattern replaced. Raises AdoptError without."""
+    """Return our text with a pattern's match replaced. Raises AdoptError unless there is one."""
     found, count = re.subn(pattern, lambda _: new, text, flags=re.MULTILINE)
     if count != 1:
         raise AdoptError(
-            f"{TOP} has been edited where this command adapts it ({count} times {pattern}): run it "
-            "in a clone of the template as it was."
+            f"{TOP} has been edited where this command adapts it ({count} times {pattern}): run "
+            "the command in a fresh clone of the template."
         )
     return found
 
 
 def dockerfile(text: str, project: Project) -> str:
-    """Return the Dockerfile, for the project's code, groups and torch."""
+    """Return the Dockerfile for the project's code, groups and torch."""
     runtime = [f"COPY --link {source} /app/src/{to}" for source, to in project.code.items()]
     runtime = [line.removesuffix("/") for line in runtime]
     text = swap(text, r"^COPY --link src /app/src$", "\n".join(runtime))
     dev = [f"COPY {name} {name}" for name in (*project.readmes, *project.code)]
     linked = [f"/app/{source}" for source, to in project.code.items() if to]
     if linked and "src" not in project.code:
-        dev.append("# The code lies as it does in the project, and Python looks in /app/src.")
+        dev.append("# The code is where it is in the project. Python finds it through /app/src.")
         dev.append(f"RUN mkdir src && ln -s {' '.join(linked)} src/")
     text = swap(text, r"^COPY src src$", "\n".join(dev))
     if not project.has_tests:
         text = swap(text, r"^COPY tests tests\n", "")
-    if "" not in project.code.values():  # no folder that holds all of it, such as src
+    if "" not in project.code.values():  # no one folder has all the code, as src would
         text = swap(text, r"(?<=/mnt/dev/hold-torch\.sh /mnt )src$", ".")
     text = swap(text, r"^CMD \[(?!\"bash\").*\]$", f"CMD {json.dumps(project.command)}")
     text = swap(text, r"^ARG DEV_GROUPS=.*", f"ARG DEV_GROUPS={','.join(project.groups)}")
@@ -344,7 +344,7 @@ def dockerfile(text: str, project: Project) -> str:
 
 
 def dockerignore(text: str, project: Project) -> str:
-    """Return the .dockerignore, which lets in the project's code."""
+    """Return the .dockerignore, with the project's code let in."""
     let_in = "\n".join(f"!{name}" for name in (*project.readmes, *project.code))
     text = swap(text, r"^!src$", let_in)
     return text if project.has_tests else swap(text, r"^!tests\n", "")
@@ -357,7 +357,7 @@ def builds(text: str, build: str) -> str:
 
 
 def bake_file(text: str, project: Project) -> str:
-    """Return docker-bake.hcl, with the project's name and torch."""
+    """Return docker-bake.hcl with the project's name and torch build."""
     text = swap(text, r'(?<="IMAGE" \{ default = ").+(?=" \})', project.name)
     return builds(text, project.build)
 
@@ -376,18 +376,18 @@ def workflow(triggers: str, jobs: str) -> str:
 
 
 def hooks(text: str) -> str:
-    """Return pre-commit's configuration, without the hooks that would edit the project's code."""
+    """Return pre-commit's configuration without the hooks that would edit the project's code."""
     head, *found = text.split("      - id: ")
-    comment = "# All but actionlint runs from .tools/tests, which `./crate lint` sets up.\n"
+    comment = "# All hooks but actionlint run from .tools/tests, which `./crate lint` sets up.\n"
     found = [hook for hook in found if hook.partition("\n")[0] not in NOT_HOOKS]
     return "      - id: ".join([swap(head, r"\A(# .*\n)+", comment), *found])
 
 
 def tools() -> dict[str, str]:
-    """Return locks/tests.in and locks/tests.txt: the tests' tools as our own locks have them."""
+    """Return locks/tests.in and locks/tests.txt: the tests' tools, as in our poetry.lock."""
     pyproject = tomllib.loads((TOP / "pyproject.toml").read_text())
     wanted = [str(Requirement(need)) for need in pyproject["dependency-groups"]["image"]]
-    # As uv writes it, so that `./crate lock` in the project changes nothing.
+    # In uv's format, so that `./crate lock` in the project changes nothing.
     lines = ["# This file was autogenerated by uv via the following command:", "#    ./crate lock"]
     for package in tomllib.loads((TOP / "poetry.lock").read_text())["package"]:
         if "image" in package["groups"]:
@@ -402,10 +402,10 @@ def tools() -> dict[str, str]:
 
 
 def ours() -> dict[str, Path]:
-    """Return the files that come as they are."""
+    """Return the files that are copied unchanged."""
     found = {name: TOP / name for name in tracked(TOP) if OURS.fullmatch(name)}
     if not found:
-        raise AdoptError(f"{TOP} is not in git, which knows its files: clone it with git.")
+        raise AdoptError(f"{TOP} is not in git, and git lists its files: clone it with git.")
     return found
 
 
@@ -481,19 +481,19 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
 
 
 def decode(file: Path) -> str:
-    """Return a file's text with its own line ends, and bytes that are no text kept for `encode`."""
+    """Return a file's text. Line ends and bytes that are not UTF-8 survive until `encode`."""
     return file.read_bytes().decode(errors="surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Return the bytes of a text, those that `decode` kept included."""
+    """Return the bytes of a text that `decode` returned."""
     return text.encode(errors="surrogateescape")
 
 
 def change_gitignore(plan: Plan, folder: Path) -> dict[str, str]:
-    """Return a .gitignore for what `./crate` writes, and note it in the plan.
+    """Return {.gitignore: its text with what `./crate` writes}, and note it in the plan.
 
-    {} where it is in there.
+    {} if it has all lines already.
     """
     file = folder / ".gitignore"
     before = decode(file) if file.exists() else ""
@@ -509,23 +509,23 @@ def change_gitignore(plan: Plan, folder: Path) -> dict[str, str]:
 
 
 def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
-    """Return a pyproject.toml with which a plain `pytest` passes by tests/image.
+    """Return {pyproject.toml: its text, so that a plain `pytest` skips tests/image}.
 
-    Those tests have an environment of their own. {} where pyproject.toml says so already, and where
-    pytest goes by another file: the plan then notes what to add to that.
+    Those tests have their own environment. {} if pyproject.toml does so already. {} also if pytest
+    reads another file: the plan then says what to add there.
     """
     option = "--ignore=tests/image"
     options = table(pyproject, "tool", "pytest").get("ini_options")
     if not isinstance(options, dict | None):
-        raise AdoptError("[tool.pytest] ini_options in pyproject.toml is no table: mend it.")
-    # In the order in which pytest looks.
+        raise AdoptError("[tool.pytest] ini_options in pyproject.toml is not a table: correct it.")
+    # In pytest's order: https://docs.pytest.org/en/stable/reference/customize.html
     others = ["pytest.ini", ".pytest.ini"] + ([] if options else ["tox.ini", "setup.cfg"])
     for name in others:
         text = decode(folder / name) if (folder / name).is_file() else None
         if text is None or not (name in others[:2] or re.search(r"(?m)^\[(tool:)?pytest\]", text)):
             continue
         if option not in text:
-            plan.kept[name] = f"add {option} to its addopts, so that a plain `pytest` passes by"
+            plan.kept[name] = f"add {option} to its addopts, so that a plain `pytest` skips it"
         return {}
     before = (options or {}).get("addopts", "")
     if option in before if isinstance(before, list) else option in str(before):
@@ -547,7 +547,7 @@ def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
 
 
 def write(plan: Plan, folder: Path) -> None:
-    """Write what is planned, or leave the project as it was."""
+    """Write the plan's files, or leave the project as it was."""
     undo: list[Callable[[], object]] = []
     try:
         for name in plan.gone:
@@ -604,18 +604,18 @@ def report(plan: Plan, project: Project) -> str:
 
 
 def main(options: Namespace) -> None:
-    """Run the command; see the top of this file."""
+    """Run `./crate adopt`."""
     try:
         folder = Path(options.into).expanduser()
         project, pyproject = read_project(folder, options.build, options.code, options.command)
         plan = make_plan(project, pyproject, options.replace)
         if not plan.files and not plan.gone:
-            print(f"Nothing to do: {folder} has it all.")
+            print(f"Nothing to do: {folder} has everything.")
             return
         if git(folder, "status", "--porcelain", "--", "."):
             raise AdoptError(
-                f"{folder} has changes that are in no commit, so that git could not undo this "
-                "alone: commit or stash them."
+                f"{folder} has changes that are not committed, so git could not undo only this: "
+                "commit or stash them."
             )
         write(plan, folder)
         print(report(plan, project))
@@ -623,6 +623,6 @@ def main(options: Namespace) -> None:
         sys.exit(f"ERROR: {error}")
     except OSError as error:
         sys.exit(
-            f"ERROR: not all of it could be read or written ({error}), so nothing was changed: "
-            "mend that, then run this again."
+            f"ERROR: a file could not be read or written ({error}), so nothing was changed: "
+            "correct that, then run this again."
         )

@@ -1,4 +1,4 @@
-"""The records in an engine's build cache, and how some of them are removed."""
+"""List and remove records of an engine's build cache."""
 
 from __future__ import annotations  # a Mac's own Python is 3.9
 
@@ -10,16 +10,16 @@ from torchcrate.host import fail
 
 
 def cached(environment: engine.Environment) -> set[str]:
-    """Return the records in the engine's build cache.
+    """Return the ids of the records in the engine's build cache.
 
-    Ends the program where docker does not say: who compares would take all for new, and delete it.
+    Ends the program if docker fails: with an empty list, the caller would later delete all records.
     """
     command = ["docker", "buildx", "du", f"--builder={builder(environment)}", "--verbose"]
-    for _ in range(2):  # a Ctrl-C ends docker, too, whose caller has yet to tidy up
+    for _ in range(2):  # a Ctrl-C ends docker too, but the caller must still clean up
         listed = engine.quiet(command, environment)
         if listed is not None:
             return set(re.findall(r"^ID:\s+(\S+)", listed, re.MULTILINE))
-    fail("the engine does not list its build cache: see what `docker buildx du` says.")
+    fail("docker buildx du failed, so the build cache is unknown: run it to see why.")
 
 
 def uncache(environment: engine.Environment, records: set[str]) -> None:

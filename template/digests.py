@@ -1,7 +1,7 @@
-"""Lock a torch build from a list of its wheels' digests, where PyTorch's index is out of reach.
+"""Lock a torch build from a list of its wheels' digests, without PyTorch's index.
 
-`./crate lock-digests --build cpu FILE`, in the template only: a project locks from an index or from
-a folder of wheels.
+`./crate lock-digests --build cpu FILE` is in the template only. A project locks from an index or
+from a folder of wheels.
 """
 
 import tomllib
@@ -22,9 +22,9 @@ def from_digests(
 ) -> dict[str, lock.Wheels]:
     """Return {machine: wheels} of the torch family from a list of digests.
 
-    The file is TOML with a table [[wheel]] for each wheel: name, version, platform, sha256. Torch
-    and its sisters have the build's name in their version. What else the build's torch needs of its
-    own, such as triton, is listed in the version that poetry.lock has.
+    The file is TOML with a table [[wheel]] for each wheel: name, version, platform, sha256. The
+    versions of torch and its sisters end in +BUILD. Others, such as triton, have the version that
+    poetry.lock has. Raises LockError.
     """
     found: dict[str, lock.Wheels] = {machine: {} for machine in lock.PLATFORMS}
     try:
@@ -32,7 +32,7 @@ def from_digests(
         wheels = [{key: wheel[key] for key in KEYS} for wheel in wheels]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise LockError(
-            f"{file} is no list of digests ({error}): it wants TOML with a table [[wheel]] of "
+            f"{file} is not a list of digests ({error}): write TOML with a table [[wheel]] of "
             f"{', '.join(KEYS)} for each wheel."
         ) from None
     versions = split_locks.versions(poetry_lock)
@@ -50,9 +50,9 @@ def from_digests(
 
 
 def main(options: Namespace) -> int:
-    """Make locks; return 1 where one was not made."""
+    """Make locks; return 1 if one was not made."""
     if not options.build:
-        fail("say which torch build the digests are of: add --build NAME.")
+        fail("the digests need a torch build: add --build NAME.")
     lock.from_index = partial(from_digests, Path(options.file).expanduser())
     options.wheels = ""
     return lock.main(options)

@@ -1,10 +1,10 @@
-"""A Docker Engine for machines that have none, and a base image where Docker Hub gives none.
+"""Start a private Docker Engine if there is none, and make a base image without Docker Hub.
 
-Where no engine answers and this is Debian or Ubuntu as root, `prepare()` brings up a private one:
-packages that apt has verified, unpacked into a folder of their own, not installed; a socket in the
-same folder; nothing else on the system changes but the network rules that every engine makes. The
-folder is private-docker-engine in ENGINE_DIR, by default in ~/.cache, and outlives the engine: the
-next start takes seconds. It carries a mark, and without that mark nothing in it is used or deleted.
+On Debian or Ubuntu, as root, `prepare()` starts a private engine if no engine answers. It unpacks
+packages that apt has verified into the folder private-docker-engine in ENGINE_DIR (default:
+~/.cache), and installs nothing. The socket is there too. Elsewhere only the network rules change
+that every engine makes. The folder stays, so that the next start takes seconds. A file marks it;
+without that file nothing in the folder is used or deleted.
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9
@@ -27,32 +27,32 @@ from torchcrate import engine, host
 from torchcrate.engine import HOW, Environment, quiet, version
 from torchcrate.host import fail, say
 
-# As in the images of Debian and Ubuntu on Docker Hub: dpkg does not wait for the disk, file by
-# file, and apt fetches no translations.
+# As in Docker Hub's images of Debian and Ubuntu: dpkg does not sync each file to the disk, and apt
+# fetches no translations.
 AS_DOCKER_HUB = """
 echo force-unsafe-io > "$1/etc/dpkg/dpkg.cfg.d/docker-apt-speedup"
 echo 'Acquire::Languages "none";' > "$1/etc/apt/apt.conf.d/docker-no-languages"
 """
 
-# Debian's own Docker lags behind, and its packages from testing run on a stable system. What talks
-# to the kernel or to glibc directly comes from the system's own release.
+# Debian's stable Docker is old, so these come from testing, which runs on stable too. Packages
+# that depend on the kernel or on glibc come from the system's own release.
 NEW = ("containerd", "docker-buildx", "docker-cli", "docker.io", "tini-static")
 OWN = ("docker-registry", "iptables", "mmdebstrap", "runc")
 
-# The file that marks a folder as an engine's own.
+# The file that marks a folder as a private engine's.
 MARK = ".private-docker-engine"
 
 
 def folder() -> Path:
-    """Return the private engine's folder, one of its own in ENGINE_DIR or the user's cache."""
+    """Return the private engine's folder, in ENGINE_DIR or the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return (Path(os.environ.get("ENGINE_DIR") or cache) / "private-docker-engine").absolute()
 
 
 def claim(top: Path) -> None:
-    """Make a folder an engine's own, or see that it is. Ends the program where it is not."""
+    """Mark a folder as a private engine's. Ends the program if it has other files and no mark."""
     top.mkdir(parents=True, exist_ok=True)
-    # In this order, since the mark comes before all else where another process claims it just now.
+    # List first, then look for the mark: another process that claims the folder writes it first.
     if any(path.name != MARK for path in top.iterdir()) and not (top / MARK).is_file():
         fail(
             f"{top} is not empty, and no private engine made it: move it away, or name another "
@@ -62,7 +62,7 @@ def claim(top: Path) -> None:
 
 
 def private_environment(top: Path) -> Environment:
-    """Return the environment in which `docker` is the private one's client."""
+    """Return an environment in which `docker` is the private engine's client."""
     root = top / "root"
     return {
         **os.environ,
@@ -73,15 +73,15 @@ def private_environment(top: Path) -> Environment:
 
 
 def prepare() -> None:
-    """Bring up a private engine where none answers, and make a base image where none is to be had.
+    """Start a private engine if none answers, and choose the base image; make it if necessary.
 
-    What finds them later is in os.environ then. Ends the program with one sentence where that
-    cannot be; where an engine does not answer that is there, torchcrate.engine says so.
+    Both are then in os.environ. Ends the program with one sentence if this fails, or if there is an
+    engine that does not answer.
     """
     there = os.environ.get("DOCKER_HOST") or shutil.which("dockerd")
     if not version(dict(os.environ)):
         if there or "permission denied" in engine.complaint(dict(os.environ)):
-            engine.connect()  # which says what is wrong
+            engine.connect()  # fails and says why
         os.environ.update(up())
         say(f"Engine: a private one in {folder()} (`./crate engine stop` ends it)")
     if not os.environ.get("BASE_IMAGE"):
@@ -90,7 +90,7 @@ def prepare() -> None:
 
 @contextmanager
 def locked(top: Path, name: str = "lock") -> Iterator[None]:
-    """Hold a lock in an engine's own folder, so that two starts at once become one."""
+    """Hold a lock in a private engine's folder, so that two processes start one engine."""
     claim(top)
     with (top / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -98,7 +98,7 @@ def locked(top: Path, name: str = "lock") -> Iterator[None]:
 
 
 def up() -> Environment:
-    """Start the private engine unless it runs, and return its environment."""
+    """Start the private engine if it does not run, and return its environment."""
     system = os_release()
     if not shutil.which("apt-get") or os.geteuid() != 0 or system["ID"] not in ("debian", "ubuntu"):
         fail(f"no Docker Engine answers: {HOW}.")
@@ -116,7 +116,7 @@ def up() -> Environment:
 
 
 def os_release() -> dict[str, str]:
-    """Return /etc/os-release, with ID and VERSION_CODENAME at least empty."""
+    """Return /etc/os-release; a missing ID or VERSION_CODENAME is empty."""
     found = {"ID": "", "VERSION_CODENAME": ""}
     file = Path("/etc/os-release")
     for line in file.read_text().splitlines() if file.exists() else ():
@@ -126,11 +126,11 @@ def os_release() -> dict[str, str]:
 
 
 def archive(system: dict[str, str]) -> str:
-    """Return the archive's address, as this system's own apt sources have it."""
+    """Return the address of the distribution's archive, from this system's apt sources."""
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     text = "\n".join(file.read_text() for file in files if file.is_file())
-    # "deb [options] URI suite component…" or "URIs: URI"; others' archives have longer paths or
-    # are at download.* hosts.
+    # "deb [options] URI suite component…" or "URIs: URI". Other archives have longer paths or
+    # download.* hosts.
     found = re.search(
         rf"^(?:deb\s+(?:\[[^]]*\]\s+)?|URIs:\s*)"
         rf"(https?://(?!download\.)[^/\s]+/{system['ID']}(?:-ports)?/?)(?=\s|$)",
@@ -145,7 +145,7 @@ def archive(system: dict[str, str]) -> str:
 
 
 def packages() -> Path:
-    """Return the folder with the private engine's packages, which are fetched if need be."""
+    """Return the folder with the private engine's packages. Fetches them if they are missing."""
     top = folder()
     with locked(top):
         if not (top / "root").exists():
@@ -169,7 +169,7 @@ def install(top: Path, system: dict[str, str]) -> None:
             f"Signed-By: /usr/share/keyrings/{system['ID']}-archive-keyring.gpg\n"
         )
         options = [
-            # Only these sources and folders: the system's own lists and cache stay untouched.
+            # Only these sources and folders, so that the system's lists and cache do not change.
             *("-o", "Dir::Etc::SourceList=/dev/null", "-o", f"Dir::Etc::SourceParts={work}/etc"),
             *(
                 "-o",
@@ -200,7 +200,7 @@ def install(top: Path, system: dict[str, str]) -> None:
         apt(
             "download", *(f"{name}/testing" if debian else name for name in new), where=work / "new"
         )
-        # With whatever libraries of theirs this system lacks; nothing is installed.
+        # With the libraries that this system lacks. Nothing is installed.
         apt("install", "--download-only", "--no-install-recommends", "--yes", "--reinstall", *OWN)
         packages = [*(work / "archives").glob("*.deb"), *(work / "new").glob("*.deb")]
         for package in packages:
@@ -209,12 +209,12 @@ def install(top: Path, system: dict[str, str]) -> None:
 
 
 def start(top: Path, environment: Environment, *options: str) -> None:
-    """Start dockerd and wait until it answers. Ends the program with its last words if not.
+    """Start dockerd with more `options`, and wait until it answers.
 
-    `options` are more of them for dockerd.
+    Ends the program with the last lines of its log if it does not.
     """
     claim(top)
-    stop(top)  # what a killed daemon left
+    stop(top)  # what a killed daemon left behind
     root = top / "root"
     libraries = [str(path) for path in root.glob("usr/lib/*-linux-gnu")]
     daemon_environment = {
@@ -224,7 +224,7 @@ def start(top: Path, environment: Environment, *options: str) -> None:
     }
     shutil.rmtree(top / "bin", ignore_errors=True)
     (top / "bin").mkdir()
-    # The kernel may have only one of the two packet filters.
+    # The kernel may support only one of the two packet filters.
     for kind in ("nft", "legacy"):
         program = root / f"usr/sbin/xtables-{kind}-multi"
         if quiet([program, "iptables", "-t", "nat", "-L", "-n"], daemon_environment) is not None:
@@ -252,7 +252,7 @@ def start(top: Path, environment: Environment, *options: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C in `make` is not for the engine
+            start_new_session=True,  # Ctrl-C in `make` must not reach it
         )
     for _ in range(300):
         if version(environment):
@@ -266,7 +266,7 @@ def start(top: Path, environment: Environment, *options: str) -> None:
 
 
 def ours(pid_file: Path, top: Path) -> int | None:
-    """Return the process that a pid file names if it runs and is this engine's, else None."""
+    """Return the process in a pid file if it runs and belongs to this engine, else None."""
     try:
         pid = int(pid_file.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -276,7 +276,7 @@ def ours(pid_file: Path, top: Path) -> int | None:
 
 
 def stop(top: Path) -> None:
-    """End the private engine's processes and undo its mounts; its data stays."""
+    """End the private engine's processes and unmount its folders; its data stays."""
     for pid_file in (top / "dockerd.pid", top / "exec/containerd/containerd.pid"):
         pid = ours(pid_file, top)
         if pid:
@@ -298,7 +298,7 @@ def stop(top: Path) -> None:
 
 
 def end(pid: int) -> None:
-    """Ask a process to end, and make it end if it has not within 30 seconds."""
+    """Ask a process to end, and kill it after 30 seconds."""
     for number, tries in ((signal.SIGTERM, 300), (signal.SIGKILL, 50)):
         try:
             os.kill(pid, number)
@@ -313,7 +313,7 @@ def end(pid: int) -> None:
 
 
 def remove(top: Path) -> None:
-    """Delete what the private engine made in its folder, and the folder if it is then empty."""
+    """Delete the private engine's files, and its folder if it is then empty."""
     claim(top)
     for name in ("bin", "config", "data", "exec", "root"):
         shutil.rmtree(top / name, ignore_errors=True)
@@ -324,22 +324,22 @@ def remove(top: Path) -> None:
 
 
 def base_image(environment: Environment) -> str:
-    """Return the base image: the Dockerfile's if it is to be had, or a Debian 12 made here."""
+    """Return the base image: the Dockerfile's if available, else a Debian 12 made here."""
     made, wanted = "bootstrapped/debian:12", host.argument("BASE_IMAGE")
     for image in (wanted, made):
         if quiet(["docker", "image", "inspect", image], environment) is not None:
             return image
     if quiet(["docker", "pull", "--quiet", wanted], environment) is not None:
         return wanted
-    say(f"Base: Docker Hub does not give {wanted}, so a Debian 12 made here with mmdebstrap")
+    say(f"Base: {wanted} cannot be pulled, so mmdebstrap makes a Debian 12")
     bootstrap(environment, made)
     return made
 
 
 def bootstrap(environment: Environment, image: str, suite: str = "bookworm") -> None:
-    """Make an image of a Debian (default: 12) from Debian's archive, and import it.
+    """Make an image of Debian (default: 12) from Debian's archive, and import it.
 
-    Does nothing if another process has made it meanwhile.
+    Does nothing if another process made it in the meantime.
     """
     system = os_release()
     if system["ID"] != "debian" or os.geteuid() != 0:
@@ -374,7 +374,7 @@ def bootstrap(environment: Environment, image: str, suite: str = "bookworm") -> 
 
 
 def main(options: Namespace) -> None:
-    """Run the command `engine`."""
+    """Run `./crate engine`."""
     top = folder()
     if options.action == "start":
         prepare()

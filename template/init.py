@@ -1,9 +1,8 @@
 """Make the template your project: name, package, description, author, image, README, licence.
 
-In this repository, or in a new folder with --into. Asks in a terminal unless the name is given;
-what is not given is then chosen as the questions would suggest it. Writes everything or nothing,
-commits nothing, and notes in .template.toml which tree of the template was taken, for
-`./crate update`.
+It works in this repository, or in a new folder with --into. In a terminal it asks, unless you give
+the name; then it takes the suggested answer for what you leave out. It writes everything or
+nothing and commits nothing. .template.toml records the template's git tree for `./crate update`.
 """
 
 import datetime
@@ -27,23 +26,23 @@ from torchcrate.host import TOP
 from torchcrate.tools import TOOLS
 
 RECORD = ".template.toml"
-# About the template alone: a project has no use for them.
+# Only for the template: a project does not need them.
 TEMPLATE_ONLY = (".ci/", "template/")
-# The same in every project, byte for byte: `./crate update` tells by it whether somebody edited it.
+# The same in every project, byte for byte, so that `./crate update` can see whether it was edited.
 MACHINERY = "torchcrate/"
-# What stands between such lines is too.
+# A project does not need the text between these lines either.
 ABOUT_TEMPLATE = re.compile(
     r"^[# ]*<!-- template -->\n.*?^[# ]*<!-- /template -->\n+", re.DOTALL | re.MULTILINE
 )
-# A line of the template's code has room for a package of this many letters.
+# A longer package name would make lines of the template's code too long.
 LONGEST = 40
-# What a package here would hide, besides the standard library and what poetry.lock has by the same
-# name: this repository's folders, and imports that are called otherwise than what they come in.
+# Names that a package would hide, besides the standard library and packages of poetry.lock: this
+# repository's folders, and modules whose name differs from their package's.
 TAKEN = {
     *("apt", "docs", "locks", "packages", "src", "template", "tests", "torchcrate"),
     *("dateutil", "functorch", "mpl_toolkits", "pylab", "testinfra", "torchgen", "yaml"),
 }
-# Of an author, as Poetry will have it: with a dot in the host's name.
+# An author's address. Poetry wants a dot in the host's name.
 ADDRESS = r"[A-Za-z0-9_%+'-]+(\.[A-Za-z0-9_%+'-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"
 QUESTIONS = {
     "name": "Name of the project",
@@ -59,11 +58,11 @@ Files = dict[str, bytes]  # by path
 
 
 class InitError(Exception):
-    """The template cannot be made a project; the message is one sentence."""
+    """The template cannot become a project; the message is one sentence."""
 
 
 def quoted(text: str) -> str:
-    """Return a text of somebody else's for use in a sentence: on one line and not endless."""
+    """Return a user's text, quoted for a message: on one line, and cut after 60 letters."""
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
@@ -72,16 +71,16 @@ def normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-# ---- What is an answer ----
-# Each returns None or raises InitError. `old` is the template's own name and package, `locked` the
-# names in poetry.lock.
+# ---- Checking answers ----
+# Each function raises InitError for a bad answer. `old` has the template's own name and package,
+# `locked` the names in poetry.lock.
 
 
 def check_name(name: str, old: set[str], locked: set[str]) -> None:
-    """See that an index would take the name, and that it is nobody else's here."""
+    """Check that an index would accept the name, and that no dependency has it."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name) or len(name) > 100:
         raise InitError(
-            f"{quoted(name)} is no name for a project: use up to 100 ASCII letters, digits, and "
+            f"{quoted(name)} is not a valid project name: use up to 100 ASCII letters, digits, and "
             "between them - _ or . (--name my-project)."
         )
     if normalize(name) in old:
@@ -93,26 +92,26 @@ def check_name(name: str, old: set[str], locked: set[str]) -> None:
 
 
 def check_package(package: str, old: set[str], locked: set[str]) -> None:
-    """See that Python can import the package, and that it hides no other."""
+    """Check that Python can import the package, and that it hides no other."""
     choose = "choose another with --package my_project"
     if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):
         raise InitError(
-            f"{quoted(package)} is no name for a Python package, which begins with a small ASCII "
-            f"letter, goes on with such letters, digits and _, and is no keyword: {choose}."
+            f"{quoted(package)} is not a valid package name: use small ASCII letters, digits and "
+            f"_, begin with a letter, and avoid Python's keywords; {choose}."
         )
     if len(package) > LONGEST:
         raise InitError(
-            f"The package {quoted(package)} has {len(package)} letters, and the template's lines "
-            f"have room for {LONGEST}: {choose}."
+            f"The package {quoted(package)} has {len(package)} letters, and at most {LONGEST} are "
+            f"allowed: {choose}."
         )
     if package in sys.stdlib_module_names or package in TAKEN or normalize(package) in locked:
-        raise InitError(f"A package {package} would hide another of that name: {choose}.")
+        raise InitError(f"A package {package} would hide another with that name: {choose}.")
     if normalize(package) in old:
         raise InitError(f"{package} is the template's own name: {choose}.")
 
 
 def check_description(description: str) -> None:
-    """See that the description is one line of text."""
+    """Check that the description is one line of text."""
     if not description.strip() or not description.isprintable() or len(description) > 500:
         raise InitError(
             f"The description {quoted(description)} is not one line of up to 500 letters: give "
@@ -121,44 +120,44 @@ def check_description(description: str) -> None:
 
 
 def check_author(author: str) -> None:
-    """See that the author is what pyproject.toml can hold: a name, and perhaps an address."""
+    """Check that the author is a name, or a name and an address, as pyproject.toml allows."""
     name, email = split_author(author)
     fits = re.fullmatch(r"[^<>,@\"\\]+", name) and name.isprintable() and len(author) <= 200
     if not fits or not (email is None or re.fullmatch(ADDRESS, email)):
         raise InitError(
-            f"{quoted(author)} is no author: give a name without commas, and the address behind it "
-            "if you like (--author 'Me <me@example.com>')."
+            f"{quoted(author)} is not a valid author: give a name without commas, and an address "
+            "after it if you like (--author 'Me <me@example.com>')."
         )
 
 
 def split_author(author: str) -> tuple[str, str | None]:
-    """Return the name and the address, None where there is none."""
+    """Return an author's name, and the address or None."""
     name, bracket, rest = author.strip().partition("<")
     return name.strip(), rest.removesuffix(">").strip() if bracket else None
 
 
 def check_image(image: str) -> None:
-    """See that Docker can tag an image so; a registry in front is fine, a tag behind is not."""
+    """Check an image name: it may begin with a registry, but must not end with a tag."""
     part = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
     fits = re.fullmatch(rf"(?:[a-z0-9][a-z0-9.-]*(?::[0-9]+)?/)?{part}(?:/{part})*", image)
     if not fits or len(image) > 200 or image == "scratch" or re.fullmatch("[0-9a-f]{64}", image):
         raise InitError(
-            f"{quoted(image)} is no name for an image: use small letters, digits, and between them "
-            "- _ or . (--image my-project or --image ghcr.io/me/my-project)."
+            f"{quoted(image)} is not a valid image name: use small letters, digits, and between "
+            "them - _ or . (--image my-project or --image ghcr.io/me/my-project)."
         )
 
 
 def check_repository(repository: str) -> None:
-    """See that it is GitHub's owner/name, or nothing."""
+    """Check that it is GitHub's owner/name, or empty."""
     owner_name = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
     if repository and not re.fullmatch(owner_name, repository):
         raise InitError(
-            f"{quoted(repository)} is no GitHub repository: give --repository owner/name."
+            f"{quoted(repository)} is not a GitHub repository: give --repository owner/name."
         )
 
 
 def checks(files: Files) -> dict[str, Callable[[str], None]]:
-    """Return for each question the function that raises InitError for what is no answer to it."""
+    """Return for each question a function that raises InitError for a bad answer."""
     old = {normalize(name) for name in names(files)}
     lock = tomllib.loads(files.get("poetry.lock", b"").decode())
     locked = {normalize(package["name"]) for package in lock.get("package", [])}
@@ -173,7 +172,7 @@ def checks(files: Files) -> dict[str, Callable[[str], None]]:
 
 
 def suggestions(name: str, folder: Path) -> Answers:
-    """Return what the answers are if nobody gives them; some may be none. A name of "" is open."""
+    """Return suggested answers, "" if unknown: all but the name, or without a name only that."""
     if not name:
         return {"name": re.sub(r"[^A-Za-z0-9]+", "-", folder.name).strip("-")}
     person, email = git(folder, "config", "user.name"), git(folder, "config", "user.email")
@@ -189,9 +188,9 @@ def suggestions(name: str, folder: Path) -> Answers:
 
 
 def complete(given: Answers, files: Files, folder: Path, ask: bool) -> Answers:
-    """Return all answers: those given, and others as asked for or as suggested.
+    """Return all answers: those given, and for the rest the user's (`ask`) or the suggested ones.
 
-    Raises InitError for one that is none, and where the name or the author is missing.
+    Raises InitError for a bad answer, and if the name or the author is missing.
     """
     check = checks(files)
     old = {normalize(name) for name in names(files)}
@@ -201,7 +200,7 @@ def complete(given: Answers, files: Files, folder: Path, ask: bool) -> Answers:
         suggested = suggestions(answers.get("name", ""), folder)[key] if answer is None else ""
         if key == "repository" and normalize(suggested.partition("/")[2]) in old:
             suggested = ""  # a clone of the template
-        if ask or key in ("author", "repository"):  # what git says may be anything
+        if ask or key in ("author", "repository"):  # git's settings may have anything
             try:
                 check[key](suggested)
             except InitError:
@@ -221,7 +220,7 @@ def complete(given: Answers, files: Files, folder: Path, ask: bool) -> Answers:
 
 
 def ask_for(question: str, suggested: str, check: Callable[[str], None]) -> str:
-    """Return the answer to a question, asked until there is one."""
+    """Ask a question until the answer is good, and return it."""
     while True:
         answer = input(f"{question} [{suggested}]: " if suggested else f"{question}: ").strip()
         answer = answer or suggested
@@ -233,11 +232,11 @@ def ask_for(question: str, suggested: str, check: Callable[[str], None]) -> str:
             print(error)
 
 
-# ---- What the answers make of the template ----
+# ---- Making the project's files ----
 
 
 def names(files: Files) -> tuple[str, str]:
-    """Return the template's own name and package. Raises InitError where it is no template."""
+    """Return the template's own name and package. Raises InitError if this is not a template."""
     try:
         project = tomllib.loads(files["pyproject.toml"].decode())
         return project["project"]["name"], project["tool"]["poetry"]["packages"][0]["include"]
@@ -248,7 +247,7 @@ def names(files: Files) -> tuple[str, str]:
 
 
 def render(files: Files, answers: Answers) -> Files:
-    """Return the project's files, from the template's. Python files may need `tidy` afterwards."""
+    """Return the project's files, made from the template's. Call `tidy` on them afterwards."""
     _, old_package = names(files)
     rendered: Files = {}
     for path, content in files.items():
@@ -259,7 +258,7 @@ def render(files: Files, answers: Answers) -> Files:
         except UnicodeDecodeError:
             text = "\0"
         new_path = path.replace(f"src/{old_package}/", f"src/{answers['package']}/", 1)
-        if path.startswith(MACHINERY) or "\0" in text:  # the latter is binary
+        if path.startswith(MACHINERY) or "\0" in text:  # binary
             rendered[new_path] = content
             continue
         text = ABOUT_TEMPLATE.sub("", text)
@@ -271,9 +270,9 @@ def render(files: Files, answers: Answers) -> Files:
 
 
 def rename(text: str, old: str, new: str) -> str:
-    """Return a text with another package where Python or a path wants the template's.
+    """Return a text with the package renamed in imports, commands and paths.
 
-    Elsewhere the word may mean something else: the sample's is `digits`.
+    Elsewhere the word may mean something else: the sample's package is `digits`.
     """
     before = r"(src/|\bfrom |\bimport |-m[\s\"',]+|\binclude = \"|\bprog=\")"
     return re.sub(rf"{before}{re.escape(old)}\b", rf"\g<1>{new}", text)
@@ -283,7 +282,7 @@ def pyproject(text: str, answers: Answers) -> str:
     """Return pyproject.toml with the answers; the first version is 0.1.0."""
     text = text.replace(
         "{tests,template/tests,template/*_contract}", "tests"
-    )  # whose files ruff lets off some rules
+    )  # where ruff ignores some rules
     document = tomlkit.parse(text)
     project, (person, email) = document["project"], split_author(answers["author"])
     project["name"], project["version"] = answers["name"], "0.1.0"
@@ -349,7 +348,7 @@ def record(answers: Answers, tree: str) -> str:
 
 
 def read_answers(file: Path) -> Answers:
-    """Return the answers in a .template.toml. Raises InitError where it has none."""
+    """Return the answers in a .template.toml. Raises InitError if it has none."""
     try:
         answers = tomllib.loads(file.read_text())["answers"]
         return {key: str(value) for key, value in answers.items()}
@@ -358,10 +357,10 @@ def read_answers(file: Path) -> Answers:
 
 
 def tidy(before: Files, after: Files) -> Files:
-    """Return the files with imports in order and lines broken anew where a name has changed."""
+    """Return the files, with changed Python files sorted and formatted by ruff."""
     known = set(before.values())
     with tempfile.TemporaryDirectory() as folder:
-        for path, content in after.items():  # all of them: ruff looks which modules are there
+        for path, content in after.items():  # all: ruff sorts imports by which modules exist
             if path.endswith((".py", "pyproject.toml")):
                 Path(folder, path).parent.mkdir(parents=True, exist_ok=True)
                 Path(folder, path).write_bytes(content)
@@ -378,14 +377,14 @@ def tidy(before: Files, after: Files) -> Files:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Return what git prints, or "" where it fails."""
+    """Return git's output, or "" if git fails."""
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def git_must(folder: Path, *arguments: str) -> str:
-    """Return what git prints. Raises InitError with git's last words where it fails."""
+    """Return git's output. Raises InitError with git's last line if it fails."""
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -395,17 +394,17 @@ def git_must(folder: Path, *arguments: str) -> str:
 
 
 def tree_to_take(folder: Path) -> str:
-    """Return the id of the committed tree. Raises InitError where it is not all there is."""
+    """Return the id of the committed tree. Raises InitError if anything is not committed."""
     if (folder / RECORD).exists():
         raise InitError(
-            f"{folder} was initialised already, as {RECORD} in it says: for a newer template run "
+            f"{folder} is a project already, because it has {RECORD}: for a newer template run "
             "`./crate update --template ADDRESS`."
         )
     if not (folder / "pyproject.toml").is_file():
         names({})  # says so
     if git(folder, "rev-parse", "--show-toplevel") != str(folder):
         raise InitError(
-            f"{folder} is no git repository: run `git init && git add --all && git commit "
+            f"{folder} is not a git repository: run `git init && git add --all && git commit "
             "--message 'Take the template'` first."
         )
     tree = git(folder, "rev-parse", "--verify", "HEAD^{tree}")
@@ -428,19 +427,19 @@ def tracked(folder: Path) -> Files:
 
 
 def write(folder: Path, before: Files, after: Files, old: str, new: str) -> None:
-    """Put the project's files in place of the template's and stage them, or leave all as it was."""
+    """Replace the template's files with the project's and stage them, or change nothing."""
     source, target = folder / "src" / old, folder / "src" / new
     if source != target and target.exists():
-        raise InitError(f"{target} is there already: choose another package with --package ….")
+        raise InitError(f"{target} exists already: choose another package with --package ….")
     try:
-        source.rename(target)  # with what git ignores in it
+        source.rename(target)  # with the files in it that git ignores
         for path in before.keys() - after.keys():
             (folder / path).unlink(missing_ok=True)
         for path, content in after.items():
             file = folder / path
             if not file.exists() or file.read_bytes() != content:
                 file.write_bytes(content)
-        for name in TEMPLATE_ONLY:  # of the commands that were run, this one among them
+        for name in TEMPLATE_ONLY:  # from commands that ran, such as this one
             for bytecode in [*(folder / name).rglob("__pycache__")]:
                 shutil.rmtree(bytecode)
         gone = {parent for path in before.keys() - after.keys() for parent in Path(path).parents}
@@ -453,12 +452,12 @@ def write(folder: Path, before: Files, after: Files, old: str, new: str) -> None
             target.rename(source)
         for path in after.keys() - before.keys():
             (folder / path).unlink(missing_ok=True)
-        git(folder, "reset", "--quiet", "--hard")  # nothing was there but what is committed
+        git(folder, "reset", "--quiet", "--hard")  # everything was committed
         raise
 
 
 def initialise(folder: Path, given: Answers, ask: bool) -> Answers:
-    """Make the template in a folder a project and return the answers."""
+    """Turn the template in a folder into a project, and return the answers."""
     tree = tree_to_take(folder)
     before = tracked(folder)
     answers = complete(given, before, folder, ask)
@@ -469,26 +468,26 @@ def initialise(folder: Path, given: Answers, ask: bool) -> Answers:
 
 
 def generate(into: Path, arguments: list[str]) -> int:
-    """Make a new folder a project, of the template's last commit; return the exit code.
+    """Make a project in a new folder from the template's last commit; return the exit code.
 
-    The folder is a git repository with everything staged and nothing committed: the first commit is
-    yours, and the template's history is not in it.
+    The folder is a new git repository, without the template's history. Everything is staged and
+    nothing committed.
     """
     if into.exists() or into.is_symlink():
-        raise InitError(f"{into} is there already: name a folder that is not.")
+        raise InitError(f"{into} exists already: name a folder that does not.")
     into = into.resolve()
     if not into.parent.is_dir():
-        raise InitError(f"There is no folder {into.parent} to make {into.name} in: make it first.")
+        raise InitError(f"There is no folder {into.parent} for {into.name}: create it first.")
     with tempfile.TemporaryDirectory(prefix=".init-", dir=into.parent) as folder:
-        work = Path(folder) / into.name  # whose name the project's is suggested by
+        work = Path(folder) / into.name  # its name becomes the suggested name
         work.mkdir()
         git_must(work, "init", "--quiet")
         (work / ".git/info").mkdir(exist_ok=True)
         (work / ".git/info/exclude").write_text("/.tools\n")  # a link
         git_must(work, "fetch", "--quiet", "--depth=1", "--no-tags", "--", str(TOP), "HEAD")
         git_must(work, "checkout", "--quiet", "--detach", "FETCH_HEAD")
-        (work / ".tools").symlink_to(TOOLS)  # where this very Python is
-        command = [sys.executable, "-B", "crate", "init", *arguments]  # leaves no bytecode
+        (work / ".tools").symlink_to(TOOLS)  # this Python is in there
+        command = [sys.executable, "-B", "crate", "init", *arguments]  # -B: no bytecode
         done = subprocess.run(command, cwd=work, check=False)
         (work / ".tools").unlink()
         if done.returncode:
@@ -501,17 +500,17 @@ def generate(into: Path, arguments: list[str]) -> int:
 
 
 NEXT = """\
-This is {name} now: the package is src/{package}, the images are {image}:….
-Everything is staged, nothing committed. What is next:
+This is now {name}: the package is src/{package}, the images are {image}:….
+Everything is staged, nothing is committed. Next:
   make run                  builds the image and trains the sample in it
-  ./crate lint              what CI asks first
+  ./crate lint              runs the checks that CI runs first
   git commit --message 'Start {name}'
-Replace the sample in src/{package} by your own code. What goes with it:
+Replace the sample in src/{package} with your own code, and delete the sample's tests:
   git rm 'tests/test_*.py' 'tests/image/*/test_sample*.py'"""
 
 
 def main(options: Namespace) -> int:
-    """Run the command; see the top of this file."""
+    """Run `./crate init`."""
     given = {key: value for key in QUESTIONS if (value := getattr(options, key)) is not None}
     try:
         if options.into:
@@ -520,7 +519,7 @@ def main(options: Namespace) -> int:
             flags += [f"--answers={Path(options.answers).resolve()}"] if options.answers else []
             into = Path(options.into).expanduser()
             code = generate(into, flags)
-            said = f"All of it is in {into.resolve()}: begin with `cd {shlex.quote(str(into))}`."
+            said = f"The project is in {into.resolve()}: begin with `cd {shlex.quote(str(into))}`."
         else:
             if options.answers:
                 given = read_answers(Path(options.answers)) | given
@@ -529,7 +528,7 @@ def main(options: Namespace) -> int:
     except InitError as error:
         sys.exit(f"ERROR: {error}")
     except (EOFError, KeyboardInterrupt):
-        sys.exit("\nERROR: It was stopped before it was done: nothing was written.")
+        sys.exit("\nERROR: Stopped before the end: nothing was written.")
     except OSError as error:
         sys.exit(f"ERROR: Nothing was written: {error}.")
     if not code:

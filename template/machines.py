@@ -1,8 +1,8 @@
-"""Machines to try things on: a Docker Engine each, and a registry among them.
+"""Test machines, each with its own Docker Engine, and a registry for them.
 
-A machine here is an engine with a folder of its own: its own images, build cache and cache mounts.
-Its image store is containerd's, Docker's default from version 29. The registry is Debian's
-docker-registry on 127.0.0.1. `./crate ci` runs the workflows on them.
+A machine is an engine in its own folder, with its own images, build cache and cache mounts. It uses
+containerd's image store, the default since Docker 29. The registry is Debian's docker-registry on
+127.0.0.1. `./crate ci` runs the workflows on them, `./crate bench` the benchmark.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Registry:
 
     @property
     def host(self) -> str:
-        """Its address in names of images."""
+        """Its address in image names."""
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -70,19 +70,19 @@ class Registry:
             self.process.wait()
 
     def forget(self, name: str) -> None:
-        """Delete an image with all its tags, and the blobs that no other has."""
+        """Delete an image with all its tags, and the blobs that no other image uses."""
         shutil.rmtree(self.top / "registry/docker/registry/v2/repositories" / name)
         program = self.top / "root/usr/bin/docker-registry"
         command = [program, "garbage-collect", self.top / "registry.json"]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
     def stored(self) -> int:
-        """Return the bytes of all blobs that it has."""
+        """Return the total size of its blobs in bytes."""
         blobs = (self.top / "registry").glob("docker/registry/v2/blobs/sha256/*/*/data")
         return sum(blob.stat().st_size for blob in blobs)
 
     def served(self) -> int:
-        """Return the bytes of blobs that it has served since it was started."""
+        """Return how many bytes of blobs it has served since its start."""
         total = 0
         for line in (self.top / "registry.log").read_text(errors="replace").splitlines():
             entry = json.loads(line) if line.startswith("{") else {}
@@ -94,7 +94,7 @@ class Registry:
 
 @dataclass
 class Machine:
-    """An engine in a folder of its own below `top`, empty when it is made."""
+    """An engine in its own folder below `top`, without images or build cache at first."""
 
     top: Path
     name: str
@@ -109,18 +109,18 @@ class Machine:
         engine.start(folder, self.environment, "--feature=containerd-snapshotter=true")
 
     def remove(self) -> None:
-        """Stop its engine and delete all that it had."""
+        """Stop its engine and delete its folder."""
         folder = self.top / self.name
         if folder.exists():
             engine.stop(folder)
             shutil.rmtree(folder)
 
     def forget(self) -> None:
-        """Forget all build steps; cache mounts stay."""
+        """Delete all cached build steps; cache mounts stay."""
         self.docker("buildx", "prune", "--all", "--force", "--filter=type=regular")
 
     def docker(self, *words: str, log: Path | None = None) -> str:
-        """Run `docker` and return what it prints. Ends the program where it fails."""
+        """Run `docker` and return its output. Ends the program if it fails."""
         done = subprocess.run(
             ["docker", *words],
             env=self.environment,
@@ -129,7 +129,7 @@ class Machine:
             check=False,
         )
         if log:
-            log.write_text(done.stderr)  # where BuildKit says what it does
+            log.write_text(done.stderr)  # BuildKit's progress
         if done.returncode:
             fail(f"`docker {' '.join(words[:3])} …` failed:\n{done.stderr[-3000:]}")
         return done.stdout.strip()
@@ -137,7 +137,7 @@ class Machine:
 
 @contextmanager
 def lent(top: Path, name: str, machine: Machine | None) -> Iterator[Machine]:
-    """Give a machine that is there already, or else one of that name for as long as it takes."""
+    """Yield `machine`, or else a new one that is removed afterwards."""
     if machine:
         yield machine
         return
@@ -152,9 +152,9 @@ def lent(top: Path, name: str, machine: Machine | None) -> Iterator[Machine]:
 def base_image(
     top: Path, registry: Registry, machine: Machine | None = None, debian: str = "debian:12"
 ) -> str:
-    """Push the image that all build on, Debian 12, to the registry and return its name there.
+    """Push Debian 12, the base image, to the registry and return its name there.
 
-    `machine` is one to push it from, which may have it as `debian`.
+    `machine` pushes it, or else a new one. It uses the image `debian` if there is one.
     """
     name = f"{registry.host}/base:12"
     with lent(top, "base", machine) as machine:

@@ -1,9 +1,8 @@
 """Build an image twice from nothing and compare its layers, bit for bit: `./crate reproduce`.
 
-Both builds start with nothing in BuildKit's caches, cache mounts included (`--no-cache` has those
-begin anew too), so that each downloads everything. BUILD and the variables of docker-bake.hcl in
-the environment choose the image, as for `./crate run`. Where a layer differs, the files in it that
-do are named, and the exit code is 1.
+Each build downloads everything: `--no-cache` empties cache mounts too. BUILD and the variables of
+docker-bake.hcl choose the image, as for `./crate run`. If a layer differs, the command names the
+files that differ, and the exit code is 1.
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9
@@ -18,8 +17,8 @@ from template import cache
 from torchcrate import build, engine
 from torchcrate.host import fail, say
 
-# How many of the layers, from the top, may differ. The code's has the times of your files, and of
-# the folder that COPY makes for them.
+# How many layers may differ, from the top. The code's layer has the times of your files, and of the
+# folder that COPY creates.
 MAY_DIFFER = 1
 SHOWN = 20
 
@@ -29,14 +28,14 @@ FACTS = ("type", "mode", "owner", "group", "link", "time", "size", "content")
 
 
 def digests(environment: engine.Environment, tag: str) -> list[str]:
-    """Return the digests of an image's layers, unpacked, from the lowest to the top."""
+    """Return the digests of an image's unpacked layers, from the lowest to the top."""
     words = ["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", tag]
     found = engine.quiet(words, environment)
     return json.loads(found) if found else fail(f"there is no image {tag}.")
 
 
 def read(layer: tarfile.TarFile) -> Files:
-    """Return what is in a layer; a name that begins with .wh. is of something deleted."""
+    """Return the files in a layer; a name that begins with .wh. marks a deleted file."""
     found = {}
     for entry in layer:
         content = layer.extractfile(entry) if entry.isfile() else None
@@ -49,9 +48,9 @@ def read(layer: tarfile.TarFile) -> Files:
 
 
 def layers(environment: engine.Environment, tag: str, wanted: set[int]) -> dict[int, Files]:
-    """Return what is in the wanted layers of an image, by their numbers from the lowest, 0.
+    """Return {number of a wanted layer: its files}; the lowest layer is number 0.
 
-    Two readings of `docker save`: the list of its layers comes after them.
+    Reads `docker save` twice, because the list of layers comes after the layers.
     """
     names: list[str] = []
     found = {}
@@ -72,7 +71,7 @@ def layers(environment: engine.Environment, tag: str, wanted: set[int]) -> dict[
 
 
 def difference(first: tuple | None, second: tuple | None) -> str:
-    """Return in words how two files differ."""
+    """Describe how two files differ."""
     if first is None or second is None:
         return f"only in the {'second' if first is None else 'first'}"
     return ", ".join(
@@ -83,7 +82,7 @@ def difference(first: tuple | None, second: tuple | None) -> str:
 
 
 def compare(first: dict[int, Files], second: dict[int, Files]) -> list[str]:
-    """Return a line for each file that is not the same in two images' layers of one number."""
+    """Return a line for each file that differs between two images' layers of the same number."""
     lines = []
     for number in sorted(first):
         one, two = first[number], second.get(number, {})
@@ -95,7 +94,7 @@ def compare(first: dict[int, Files], second: dict[int, Files]) -> list[str]:
 
 
 def main(_options: Namespace) -> int:
-    """Run the command; see the top of this file."""
+    """Run `./crate reproduce`."""
     torch_build = build.choose_build()
     environment = engine.connect()
     tags = [f"{build.image_name()}:reproduce-{number}" for number in (1, 2)]
@@ -112,10 +111,10 @@ def main(_options: Namespace) -> int:
             say(f"{i + 1:3} {digest} {'differs' if i in different else 'same'}")
         top = range(len(first) - MAY_DIFFER, len(first))
         if set(different) <= set(top):
-            said = "All layers" if not different else "All layers but that of your code"
+            said = "All layers" if not different else "All layers except your code's"
             say(f"{said} are the same, bit for bit")
             return 0
-        say("Reading them, to see which files differ")
+        say("Looking for the files that differ")
         wanted = set(different) - set(top)
         lines = compare(*(layers(environment, tag, wanted) for tag in tags))
         say("\n".join(lines[:SHOWN]))

@@ -1,4 +1,4 @@
-"""The tiers of the template's tests: see CONTRIBUTING.md, which says what each is for."""
+"""The tiers of the template's tests: CONTRIBUTING.md says what each is for."""
 
 import os
 import shutil
@@ -19,21 +19,21 @@ from template.engine import prepare
 from torchcrate import build, engine
 from torchcrate import test as of_project
 from torchcrate.host import TOP, fail, say
+from torchcrate.stages.locks.split_locks import ROOTS
 
 REPORTS = TOP / "reports"
-SISTERS = ("torchvision", "torchaudio")
 T = TypeVar("T")
 
 
 def tests(tier: str, *arguments: str) -> int:
-    """Run tests of the template; that none was chosen, as by -k, is no failure."""
+    """Run tests of the template. It is no failure if none matches, for example -k."""
     config = ("-c", "template/tests/pytest.ini")
     code = of_project.pytest(REPORTS / tier, *config, "template/tests", *arguments)
     return 0 if code == 5 else code
 
 
 def test(options: Namespace) -> int:
-    """Hold the real images to the contract, the GPU's and the CPU's at once, after unit tests."""
+    """Run the unit tests, and test the real GPU and CPU images, at the same time."""
     if options.build:
         prepare()
         return of_project.main(options)
@@ -50,22 +50,22 @@ def test(options: Namespace) -> int:
 
 
 def of_real(words: list[str]) -> list[str]:
-    """Return pytest's arguments for the contract of real images, and what the template adds."""
+    """Return pytest's arguments for the tests of real images, the template's own included."""
     return [*words, "tests/image", "template/real_contract"]
 
 
 def logged(name: str, work: Callable[..., T], *arguments: object, **more: object) -> T:
-    """Call a function with a log to write to, and return what it returns."""
+    """Call a function with a log file to write to, and return its result."""
     REPORTS.mkdir(exist_ok=True)
     with (REPORTS / f"{name}.log").open("w") as log:
         return work(*arguments, log=log, **more)
 
 
 def hold_cpu(project: Path, after: Future, words: list[str], log: IO) -> int:
-    """Hold the CPU image to the contract, once nothing else is built; return pytest's exit code.
+    """Build the CPU image after the future `after`, test it, and return pytest's exit code.
 
-    Where PyTorch's index does not answer it is that of a project without torchvision, locked for a
-    folder of wheels: this is also how an air-gapped user works.
+    If PyTorch's index does not answer, the image is of a project without torchvision that is locked
+    from a folder of wheels. Users without internet work like this.
     """
     more = {}
     if build.torch_index_answers("cpu"):
@@ -74,7 +74,7 @@ def hold_cpu(project: Path, after: Future, words: list[str], log: IO) -> int:
         more = {"WHEELS": str(wheels()), "IMAGE": f"image-test-{uuid.uuid4().hex[:12]}"}
         without_torchvision(project)
         if crate(project, "lock", "--build=cpu", log=log, **more):
-            fail(f"the CPU image's lock was not made: see {log.name}.")
+            fail(f"the CPU image could not be locked: see {log.name}.")
     after.result()
     prepare()
     environment = dict(os.environ)
@@ -95,44 +95,54 @@ def hold_cpu(project: Path, after: Future, words: list[str], log: IO) -> int:
 
 
 def crate(project: Path, *arguments: str, log: IO, **more: str) -> int:
-    """Run ./crate of a project, write what it says to a log, and return its exit code."""
+    """Run a project's ./crate with its output in a log, and return its exit code."""
     command = [sys.executable, project / "crate", *arguments]
     how = {"cwd": project, "env": {**os.environ, **more}, "stdout": log, "stderr": log}
     return subprocess.run(command, check=False, **how).returncode
 
 
-def wheels() -> Path:
-    """Return the folder that has a wheel of torch for the CPU: WHEELS, or of pip's find-links."""
+def find_wheels() -> Path | None:
+    """Return the folder with a CPU wheel of torch, from WHEELS or pip's find-links."""
     names = [os.environ.get("WHEELS", ""), *os.environ.get("PIP_FIND_LINKS", "").split()]
     for folder in map(Path, filter(None, names)):
         if any(folder.glob("torch-*+cpu-cp311-*.whl")):
-            return folder
-    fail(
+            return folder.resolve()
+    return None
+
+
+def wheels() -> Path:
+    """Return `find_wheels()`, or end the program if there is none."""
+    return find_wheels() or fail(
         "PyTorch's index does not answer, and no folder has a wheel of torch+cpu: name one with "
         "`./crate test --wheels FOLDER`."
     )
 
 
 def without_torchvision(folder: Path) -> None:
-    """Copy the repository, as `copy` does, and take torch's sisters out of pyproject.toml."""
+    """Copy the repository with `copy`, and remove torch's sisters from pyproject.toml."""
     copy(folder)
     file = folder / "pyproject.toml"
     document = tomlkit.parse(file.read_text())
     needs = document["project"]["dependencies"]
-    for need in [need for need in needs if need.startswith(SISTERS)]:
+    for need in [need for need in needs if need.startswith(ROOTS[1:])]:
         needs.remove(need)
     file.write_text(tomlkit.dumps(document))
 
 
-def copy(folder: Path, message: str = "The template") -> None:
-    """Copy what git tracks, or would track, to a repository of its own with these .tools."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+def copy_files(folder: Path, *options: str) -> None:
+    """Copy the files that `git ls-files` with options lists, and link .tools."""
+    command = ["git", "ls-files", "-z", *options]
     listed = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, check=True)
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (TOP / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(TOP / name, folder / name)
     (folder / ".tools").symlink_to(TOP / ".tools")
+
+
+def copy(folder: Path, message: str = "The template") -> None:
+    """Copy the files that git tracks, or would track, to a new repository that shares .tools."""
+    copy_files(folder, "--cached", "--others", "--exclude-standard")
     as_me = ("-c", "user.name=me", "-c", "user.email=me@example.com")
     commit = ("commit", "--quiet", "--no-verify", f"--message={message}")
     for arguments in (("init", "--quiet"), ("add", "pyproject.toml"), (*as_me, *commit)):
@@ -140,23 +150,23 @@ def copy(folder: Path, message: str = "The template") -> None:
 
 
 def test_all(options: Namespace) -> int:
-    """Run what `test` leaves out: stub images, broken ones, builds, publishing, projects."""
+    """Run what `test` leaves out: stub images, broken images, builds, publishing, projects."""
     chosen = ("-m", "not unit and not slow and not template")
     with of_project.beside("projects", "test-projects", *options.words) as other:
         return tests("test-all", *chosen, *options.words) or other()
 
 
 def test_projects(options: Namespace) -> int:
-    """Run the tests that make projects of the template, and build them, beside the others."""
+    """Run the tests that make projects from the template and build them, beside the others."""
     os.environ["BESIDE"] = "yes"
     return tests("test-all/projects", "-m", "template", *options.words)
 
 
 def test_slow(options: Namespace) -> int:
-    """Run what takes too long for each commit; a test that is skipped fails."""
+    """Run the tests that take too long for each commit; a skipped test fails."""
     return tests("test-slow", "-m", "slow", "--no-skips", *options.words)
 
 
 def test_fast(options: Namespace) -> int:
-    """Run what needs no real torch: after an edit of a Dockerfile."""
+    """Run the tests without real torch: after an edit of a Dockerfile."""
     return tests("test-fast", "-m", "unit or stub", *options.words)

@@ -1,8 +1,8 @@
-"""Ours against the article's shape and uv's, in one run on one machine; behind `./crate bench`.
+"""Compare our image with the article's and uv's, in one run on one machine: `./crate bench`.
 
-Each contender gets machines of its own (see machines.py), with the same base image, package index,
-registry and torch. What it measured goes to results/: <build>.json, and <build>.md with a table.
---quick takes the CPU build; WHEELS or pip's find-links names a folder with its wheel.
+Each contender gets its own machines (see machines.py), with the same base image, package index,
+registry and torch. The results go to results/<build>.json, and as tables to results/<build>.md.
+--quick uses the CPU build; WHEELS or pip's find-links names a folder with its wheel.
 """
 
 import json
@@ -18,16 +18,17 @@ from pathlib import Path
 
 import tomlkit
 
-from template import engine
+from template import engine, tiers
 from template.bench import contenders, tables
 from template.bench.contenders import HERE, SMALL, Contender
 from template.bench.watch import Watch
 from template.machines import Machine, Registry, base_image
-from torchcrate.host import fail, say
+from torchcrate.build import default_gpu_build
+from torchcrate.host import TOP, fail, say
 
 MOVED = ("written", "fetched", "pushed", "pulled")
 TENSOR = "import torch; print(torch.ones(2, 2).sum().item())"
-# Prints {package: bytes of its files, without bytecode}.
+# Prints {package: bytes of its files without bytecode}.
 PACKAGES = """
 import json, re
 from importlib.metadata import distributions
@@ -39,7 +40,7 @@ NO_BYTECODE = "find / -xdev -path '*/site-packages/*' -name __pycache__ -prune -
 
 
 class Run:
-    """One contender's way through all scenes; `figures` has what was measured in each."""
+    """One contender's run through all scenes; `figures` has the measurements of each."""
 
     def __init__(self, top: Path, registry: Registry, base: str, contender: Contender) -> None:
         """Prepare a run in the folder `top`, from the image `base` in the registry."""
@@ -50,7 +51,7 @@ class Run:
 
     @contextmanager
     def watch(self, scene: str) -> Iterator[None]:
-        """Measure a scene, and say what comes out."""
+        """Measure a scene and print the result."""
         say(f"{self.contender.name}: {scene}")
         with Watch(self.top, self.registry) as watch:
             yield
@@ -67,33 +68,33 @@ class Run:
         self.figures[scene]["cached_steps"] = len(steps)
 
     def push(self, machine: Machine, scene: str, tag: str, *more: str) -> None:
-        """Build what is cached already, and push it."""
+        """Push an image whose build is cached already."""
         self.build(machine, scene, f"--output={','.join([self.output(tag), *more])}")
 
     def output(self, tag: str) -> str:
-        """Return what buildx is told to push an image: as in CI, it need not be run here too."""
+        """Return buildx's output that pushes an image, and as in CI does not unpack it here."""
         return f"type=image,name={self.image}:{tag},push=true,store=false"
 
     def new_machine(self, name: str) -> Machine:
-        """Return a machine that has nothing yet."""
+        """Return a new machine."""
         machine = Machine(self.top, name)
         machine.start()
         return machine
 
     def from_nothing(self) -> None:
-        """Build from nothing, and once more with what was downloaded for that."""
+        """Build from nothing, and again with the downloads in the cache."""
         only = "--output=type=cacheonly"
         try:
             home = self.new_machine("home")
             home.docker("pull", "--quiet", self.base)
             self.build(home, "build from nothing", only)
-            home.forget()  # not --no-cache, which has cache mounts begin anew too
+            home.forget()  # not --no-cache, which empties cache mounts too
             self.build(home, "build again, downloads there", only)
         finally:
             Machine(self.top, "home").remove()
 
     def edits(self, bump: bool) -> None:
-        """Go through all other scenes, with or without another version of torch."""
+        """Run all other scenes, with or without the torch bump."""
         try:
             self.at_home()
             self.elsewhere()
@@ -105,12 +106,12 @@ class Run:
                 Machine(self.top, name).remove()
 
     def lock(self, scene: str) -> None:
-        """Bring the locks up to date and measure it."""
+        """Update the locks and measure it."""
         with self.watch(scene):
             self.contender.lock()
 
     def at_home(self) -> None:
-        """Push, edit, build again and push, on a machine that keeps its cache."""
+        """Push, then edit, build and push again, on a machine that keeps its cache."""
         only = "--output=type=cacheonly"
         home = self.new_machine("home")
         home.docker("pull", "--quiet", self.base)
@@ -131,7 +132,7 @@ class Run:
         home.remove()
 
     def elsewhere(self) -> None:
-        """The same two edits on a machine that has only what the registry has."""
+        """Make the same two edits on a machine that has only the registry's cache."""
         cache = f"--cache-from=type=registry,ref={self.image}:cache"
         for edit, tag in (("code edit", "code-2"), ("dependency edit", "dependency-2")):
             if edit == "code edit":
@@ -145,7 +146,7 @@ class Run:
             runner.remove()
 
     def at_a_node(self) -> None:
-        """Pull, and start, on a machine that runs the image."""
+        """Pull and start the image on a machine that only runs it."""
         node = self.new_machine("node")
         for scene, tag in (("pull", "code"), ("pull after the dependency edit", "dependency")):
             with self.watch(scene):
@@ -185,7 +186,7 @@ class Run:
             node.remove()
 
     def with_another_torch(self) -> None:
-        """Bump torch, on a machine filled anew: all at once is more than most disks have."""
+        """Bump torch on a new machine: most disks do not have room for all scenes on one."""
         only = "--output=type=cacheonly"
         home = self.new_machine("home")
         home.docker("pull", "--quiet", self.base)
@@ -197,9 +198,9 @@ class Run:
         home.remove()
 
     def limits(self) -> dict[str, int]:
-        """Return in bytes what no build gets below: see tables.LIMITS.
+        """Return the fewest bytes that a build needs: see tables.LIMITS.
 
-        Which packages there are, and what is in them, the image says; the sizes of wheels uv.lock.
+        The image has the packages and the sizes of their files, uv.lock the sizes of their wheels.
         """
         ours, small = self.contender, SMALL[0]
         project = contenders.Uv("limits", self.top / "limits", ours.build, ours.wheels)
@@ -220,40 +221,36 @@ class Run:
 
 
 def draw(file: Path) -> None:
-    """Draw the pictures of a file of results, with the matplotlib of poetry.lock."""
-    locked = tomlkit.parse((contenders.TOP / "poetry.lock").read_text())["package"]
+    """Draw the pictures of a results file, with the matplotlib in poetry.lock."""
+    locked = tomlkit.parse((TOP / "poetry.lock").read_text())["package"]
     version = next(package["version"] for package in locked if package["name"] == "matplotlib")
-    command = [contenders.TOP / ".tools/uv/bin/uv", "run", "--quiet", "--no-project"]
+    command = [TOP / ".tools/uv/bin/uv", "run", "--quiet", "--no-project"]
     command += [f"--with=matplotlib=={version}", "python", HERE / "draw.py", file]
-    contenders.run(*command, folder=contenders.TOP)
+    contenders.run(*command, folder=TOP)
 
 
 def interrupt(*_: object) -> None:
-    """End as Ctrl-C does, with all that is stopped then."""
+    """End as Ctrl-C does, so that all machines are stopped."""
     raise KeyboardInterrupt
 
 
 def main(options: Namespace) -> int:
-    """Run the command; see the top of this file."""
+    """Run `./crate bench`."""
     only = [options.only] if options.only else list(contenders.ALL)
-    build = "cpu" if options.quick else contenders.default_gpu_build()
-    wheels = None
-    if options.quick:
-        names = [os.environ.get("WHEELS", ""), *os.environ.get("PIP_FIND_LINKS", "").split()]
-        folders = [Path(name).resolve() for name in names if name]
-        wheels = next((f for f in folders if any(f.glob("torch-*+cpu-cp311-*.whl"))), None)
-        if not wheels:
-            fail(
-                "no folder has a wheel of torch+cpu: fetch it and name the folder with "
-                "`./crate bench --quick --wheels FOLDER`."
-            )
+    build = "cpu" if options.quick else default_gpu_build()
+    wheels = tiers.find_wheels() if options.quick else None
+    if options.quick and not wheels:
+        fail(
+            "no folder has a wheel of torch+cpu: download it and name the folder with "
+            "`./crate bench --quick --wheels FOLDER`."
+        )
     signal.signal(signal.SIGTERM, interrupt)
     top = Path(tempfile.mkdtemp(prefix="bench.", dir="/var/tmp"))
     os.environ["ENGINE_DIR"] = str(top)
     registry = Registry(top)
     results: dict = {"build": build, "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
     file = HERE / "results" / f"{build}.json"
-    with ExitStack() as ends:  # whatever one of them says, the others run
+    with ExitStack() as ends:  # if one of these fails, the others still run
         ends.callback(shutil.rmtree, top, ignore_errors=True)
         ends.callback(registry.stop)
         for name in ("base", "home", "runner", "node"):
@@ -266,11 +263,11 @@ def main(options: Namespace) -> int:
             contender = contenders.ALL[name](name, top / "contexts" / name, build, wheels)
             contender.prepare()
             runs[name] = Run(top, registry, base, contender)
-        # The three are closest here, and a machine that others share is not as fast an hour later.
+        # First, right after each other: here the three are closest, and the host's speed may drift.
         for run in runs.values():
             run.from_nothing()
         for name, run in runs.items():
-            # One folder of wheels has one version of torch.
+            # A folder of wheels has only one version of torch.
             run.edits(bump=not options.no_bump and not wheels)
             results[name] = run.figures
             file.parent.mkdir(exist_ok=True)

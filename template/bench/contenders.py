@@ -1,4 +1,4 @@
-"""The three images that the benchmark builds, each from the same project in a folder of its own."""
+"""The three images of the benchmark, each built from the same project in its own folder."""
 
 import os
 import re
@@ -12,36 +12,36 @@ import tomlkit
 from packaging import tags
 from packaging.utils import parse_wheel_filename
 
+from template import tiers
 from template.machines import Machine
-from torchcrate import build as build_script
 from torchcrate import host
 from torchcrate.host import TOP, fail
 from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks.split_locks import ROOTS
 
 HERE = TOP / "template/bench"
-FAMILY = ("torch", "torchvision", "torchaudio")
-# Small packages in Python alone, which need no other: for one edit of the dependencies each.
+# Small packages of pure Python without dependencies, one for each edit of the dependencies.
 SMALL = ("einops", "tomlkit")
-# The versions that torch is bumped to: the next ones of the build that locks/ has.
+# The versions for the torch bump: the next ones after those in locks/.
 BUMP = {"torch": "2.14.1", "torchvision": "0.29.1"}
 
 
 def run(*command: str | Path, folder: Path) -> None:
-    """Run a command in a folder, and end the program where it fails."""
+    """Run a command in a folder. Ends the program if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         fail(f"`{' '.join(map(str, command))}` failed:\n{done.stdout}{done.stderr}")
 
 
 def bumped(need: str) -> str:
-    """Return a requirement, with the version of BUMP if that has its package."""
+    """Return a requirement, with the version from BUMP if its package is there."""
     name = re.match(r"[\w.-]*", need).group()
     return f"{name} (=={BUMP[name]})" if name in BUMP else need
 
 
 @dataclass
 class Contender:
-    """A way to build the image: a folder, its Dockerfile and what its author does for an edit."""
+    """A way to build the image: its folder and Dockerfile, and what its author does for an edit."""
 
     name: str
     folder: Path
@@ -49,23 +49,13 @@ class Contender:
     wheels: Path | None  # a folder to take torch from
 
     def prepare(self) -> None:
-        """Fill the folder with the project, as this way of building it has it."""
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--", ":!template/bench", ":!template/examples"],
-            cwd=TOP,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        for name in filter(None, listed.stdout.decode().split("\0")):
-            if (TOP / name).is_file():
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(TOP / name, self.folder / name)
+        """Fill the folder with the project, in this contender's form."""
+        tiers.copy_files(self.folder, "--", ":!template/bench", ":!template/examples")
         (self.folder / "tests").mkdir()
-        (self.folder / ".tools").symlink_to(TOP / ".tools")
         document = self.pyproject()
         needs = document["project"]["dependencies"]
-        if self.wheels:  # that has torch alone
-            for need in [need for need in needs if need.startswith(FAMILY[1:])]:
+        if self.wheels:  # the folder has torch but no sisters
+            for need in [need for need in needs if need.startswith(ROOTS[1:])]:
                 needs.remove(need)
         del document["dependency-groups"]["image"]
         document["tool"]["poetry"].pop("group", None)
@@ -82,10 +72,16 @@ class Contender:
         (self.folder / "pyproject.toml").write_text(tomlkit.dumps(document))
 
     def shape(self) -> None:
-        """Make of the repository's files what this way of building needs."""
+        """Change the repository's files for this contender."""
+
+    def remove_ours(self) -> None:
+        """Delete the files that only our own image needs."""
+        for name in ("apt", "locks", "template", "torchcrate", "docs", "Dockerfile.cpu"):
+            path = self.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def lock(self) -> None:
-        """Bring the folder's locks up to date."""
+        """Update the folder's locks."""
         raise NotImplementedError
 
     def edit_code(self) -> None:
@@ -94,13 +90,13 @@ class Contender:
         file.write_text(file.read_text() + "\n# an edit\n")
 
     def add(self, package: str) -> None:
-        """Name a package in pyproject.toml."""
+        """Add a package to pyproject.toml."""
         document = self.pyproject()
         document["project"]["dependencies"].append(package)
         self.write(document)
 
     def bump(self) -> None:
-        """Name another version of torch in pyproject.toml."""
+        """Change torch's version in pyproject.toml."""
         document = self.pyproject()
         needs = document["project"]["dependencies"]
         for number, need in enumerate(needs):
@@ -110,16 +106,16 @@ class Contender:
         self.write(document)
 
     def torch(self) -> list[str]:
-        """Return the requirements that name torch and its sisters."""
+        """Return the requirements of torch and its sisters."""
         dependencies = self.pyproject()["project"]["dependencies"]
-        return [need for need in dependencies if re.match(rf"({'|'.join(FAMILY)})\b", need)]
+        return [need for need in dependencies if re.match(rf"({'|'.join(ROOTS)})\b", need)]
 
     def arguments(self) -> list[str]:
-        """Return the options of `docker buildx build` beside those that all have."""
+        """Return this contender's own options of `docker buildx build`."""
         return []
 
     def run(self, machine: Machine, base: str, log: Path, *options: str) -> None:
-        """Build on a machine, from an image as base."""
+        """Build on a machine, from a base image."""
         command = ["buildx", "build", "--progress=plain", "--provenance=false"]
         command += [f"--build-arg=BASE_IMAGE={base}", f"--build-arg=INDEX_URL={host.index_url()}"]
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
@@ -131,13 +127,11 @@ class Contender:
 
 
 class Article(Contender):
-    """The article's shape: Poetry for the dependencies, pip for torch."""
+    """The article's image: Poetry for the dependencies, pip for torch."""
 
     def shape(self) -> None:
-        """Take torch out of pyproject.toml, for pip has it, and put in what it needs beside it."""
-        for name in ("apt", "locks", "template", "torchcrate", "docs", "Dockerfile.cpu"):
-            path = self.folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Remove torch from pyproject.toml, because pip installs it."""
+        self.remove_ours()
         shutil.copy(HERE / "article.Dockerfile", self.folder / "Dockerfile")
         (self.folder / ".dockerignore").unlink()
         self.requirements = self.torch()
@@ -147,15 +141,15 @@ class Article(Contender):
         self.write(document)
 
     def bump(self) -> None:
-        """Name another version of torch for pip."""
+        """Change torch's version for pip."""
         self.requirements = [bumped(need) for need in self.requirements]
 
     def lock(self) -> None:
-        """As its author does: Poetry alone."""
+        """Lock with Poetry only."""
         run("poetry", "lock", folder=self.folder)
 
     def arguments(self) -> list[str]:
-        """Name torch for pip, and Poetry as this repository has it."""
+        """Pass torch's requirement for pip, and the Poetry that this repository pins."""
         wanted = " ".join(re.sub(r"[ ()]", "", need) for need in self.requirements)
         if self.wheels:
             wanted = re.sub(r"(==[\d.]+)", rf"\1+{self.build}", wanted)
@@ -166,13 +160,11 @@ class Article(Contender):
 
 
 class Uv(Contender):
-    """A multi-stage image as uv's guide to Docker has it."""
+    """A multi-stage image as in uv's guide: https://docs.astral.sh/uv/guides/integration/docker/."""
 
     def shape(self) -> None:
-        """Leave uv's files and the code, and hold uv to the versions that the others have."""
-        for name in ("apt", "locks", "template", "torchcrate", "docs", "Dockerfile.cpu"):
-            path = self.folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Write uv's files, and constrain uv to the others' versions."""
+        self.remove_ours()
         lock = tomlkit.parse((self.folder / "poetry.lock").read_text()).unwrap()
         elsewhere = split_locks.family(lock)
         pins = [
@@ -190,18 +182,18 @@ class Uv(Contender):
         self.write(document)
 
     def bump(self) -> None:
-        """As the others; what else a newer torch needs may be of another version too."""
+        """Change torch's version, and let uv choose versions for what the new torch needs."""
         super().bump()
         document = self.pyproject()
         del document["tool"]["uv"]["constraint-dependencies"]
         self.write(document)
 
     def lock(self) -> None:
-        """As its author does: uv alone."""
+        """Lock with uv only."""
         run("uv", "lock", "--quiet", folder=self.folder)
 
     def arguments(self) -> list[str]:
-        """Hand in the uv that this repository has pinned."""
+        """Pass the uv that this repository pins."""
         return [f"--build-context=uv={TOP / '.tools' / 'uv' / 'bin'}"]
 
 
@@ -209,7 +201,7 @@ class Ours(Contender):
     """This repository's own image."""
 
     def lock(self) -> None:
-        """Change the version as torchcrate/README.md says."""
+        """Lock as torchcrate/README.md says."""
         words = ["./crate", "lock", f"--build={self.build}"]
         run(*words, *([f"--wheels={self.wheels}"] if self.wheels else []), folder=self.folder)
 
@@ -221,9 +213,9 @@ class Ours(Contender):
 
 
 def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
-    """Return {package: bytes of the wheel that Python 3.11 takes on this machine} of a uv.lock.
+    """Return {package in a uv.lock: bytes of its wheel for Python 3.11 on this machine}.
 
-    A package is left out where there is no such wheel, or where the index does not say its size.
+    Packages without such a wheel, or without a size in the index, are left out.
     """
     supported = [*tags.cpython_tags((3, 11)), *tags.compatible_tags((3, 11), "cp311")]
     rank = {tag: number for number, tag in enumerate(supported)}
@@ -243,4 +235,3 @@ def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
 
 
 ALL = {"ours": Ours, "article": Article, "uv": Uv}
-default_gpu_build = build_script.default_gpu_build

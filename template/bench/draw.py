@@ -1,6 +1,6 @@
-"""Pictures of what the benchmark measured: `draw.py FILE.json` writes FILE-*.png beside it.
+"""Pictures of the benchmark's results: `draw.py FILE.json` writes FILE-*.png beside it.
 
-Runs wherever matplotlib is; `./crate bench` brings it.
+It needs matplotlib, which `./crate bench` installs for it.
 """
 
 import json
@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 
 MB = 10**6
 COLOURS = {"article": "#b8b8b8", "uv": "#8aa6c1", "ours": "#d9542b"}
-# A picture: its name, its title, the figure, and its bars.
+# Pictures: name, title, scale and bars; a bar has a label, a scene and a figure.
 PICTURES = (
     (
         "bytes",

@@ -1,14 +1,11 @@
-"""Tables of what the benchmark measured, from its JSON file.
-
-tables.py FILE.json      writes FILE.md beside it
-"""
+"""Tables of the benchmark's results: `tables.py FILE.json` writes FILE.md beside it."""
 
 import json
 import sys
 from pathlib import Path
 
 MB = 10**6
-# Rows: what it is called, the scene, the figure of it, and the limit that nobody gets below.
+# Rows: title, scene, figure, and for bytes the limit that no contender can go below.
 SECONDS = (
     ("build from nothing", "build from nothing", "seconds"),
     ("… with the downloads there", "build again, downloads there", "seconds"),
@@ -71,31 +68,31 @@ SIZES = (
     ("all else", "else"),
 )
 COLUMNS = ("article", "uv", "ours")
-# Scenes of ours alone.
+# Scenes that only ours has.
 OURS = ("pull with zstd",)
-# What each contender's seconds are a ratio to.
+# The other contenders' times are ratios to this one's.
 BY = "article"
 LIMITS = """\
-limit: the bytes of the wheels to fetch, of what is in them to write once, of the wheel that an edit
-adds. The base image, apt's packages and bytecode come on top. Builds end in the build cache or in
-the registry, as in CI; an image that is to run here is unpacked too, as by a pull.
+limit: the wheels to fetch, their unpacked files to write once, or the wheel that an edit adds. The
+base image, apt's packages and bytecode come on top. Builds end in the build cache or in the
+registry, as in CI. To run an image on the same machine, Docker also unpacks it, as for a pull.
 """
 
 
 def table(title: str, names: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown, with a title over its first column."""
+    """Return a table in Markdown; the title is the first column's."""
     lines = [f"| {title} | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def megabytes(count: float) -> str:
-    """Return bytes in MB, with a decimal where there are few."""
+    """Return bytes as MB, with two decimals below 10 MB."""
     return f"{count / MB:,.0f}" if count >= 10 * MB else f"{count / MB:.2f}"
 
 
 def seconds(results: dict, names: list[str]) -> str:
-    """Return the table of times: ratios to the article's, and its seconds."""
+    """Return the table of times: seconds for the article, ratios to them for the others."""
     rows = []
     for title, scene, figure in SECONDS:
         if not any(scene in results[name] for name in names):
@@ -110,11 +107,11 @@ def seconds(results: dict, names: list[str]) -> str:
             ratio = f"{found / first:.2f}" if first else "-"
             row.append(ratio if first and name != BY else f"{found:.1f} s")
         rows.append(row)
-    return table(f"time; not {BY}: its ratio to that", names, rows)
+    return table(f"time ({BY}: seconds, others: ratio to it)", names, rows)
 
 
 def sizes(results: dict, names: list[str]) -> str:
-    """Return the table of what an image is made of."""
+    """Return the table of the sizes of an image's parts."""
     rows = []
     for title, part in SIZES:
         row = [title]

@@ -1,4 +1,4 @@
-"""What the benchmark measures: seconds, processor time, bytes and how full the disk is."""
+"""Measure seconds, processor time, bytes, and how full the disk is."""
 
 import os
 import shutil
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from template.machines import Registry
 
-SECTOR = 512  # bytes, what /proc/diskstats counts in
+SECTOR = 512  # bytes; /proc/diskstats counts in sectors
 
 
 def written(folder: Path) -> int:
-    """Return the bytes that the disk of a folder was told to write since the system came up."""
+    """Return how many bytes were written to a folder's disk since the system started."""
     device = folder.stat().st_dev
     numbers = (str(os.major(device)), str(os.minor(device)))
     for line in Path("/proc/diskstats").read_text().splitlines():
@@ -23,16 +23,16 @@ def written(folder: Path) -> int:
 
 
 def received() -> int:
-    """Return the bytes that came in by the network, other than from this machine itself."""
+    """Return how many bytes came in from the network, other than from this machine itself."""
     lines = Path("/proc/net/dev").read_text().splitlines()[2:]
     counts = {line.split(":")[0].strip(): int(line.split(":")[1].split()[0]) for line in lines}
-    # Bridges and their ends see what the machine's own device has seen already.
+    # Bridges and veth pairs repeat the traffic of the machine's own device.
     own = (n for n in counts if n != "lo" and not n.startswith(("docker", "veth", "br-")))
     return sum(counts[name] for name in own)
 
 
 def busy() -> float:
-    """Return the seconds for which this machine's processors have worked since it came up."""
+    """Return the seconds that this machine's processors have worked since it started."""
     user, nice, system, _idle, _waiting, interrupts, soft = (
         int(word) for word in Path("/proc/stat").read_text().split()[1:8]
     )
@@ -40,7 +40,7 @@ def busy() -> float:
 
 
 class Watch:
-    """Measures what goes on inside a `with`: seconds, and bytes in a dictionary of figures."""
+    """Measures what happens inside a `with`; `figures` has seconds and bytes."""
 
     def __init__(self, top: Path, registry: Registry) -> None:
         """Prepare to measure on the disk of `top` and at a registry."""
@@ -58,7 +58,7 @@ class Watch:
         }
 
     def look(self) -> None:
-        """Follow how full the disk is until the end."""
+        """Note how full the disk is at most, until the end."""
         while not self.ended.wait(0.5):
             self.fullest = max(self.fullest, shutil.disk_usage(self.top).used)
 
@@ -73,7 +73,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End, and work out the figures."""
+        """End, and calculate the figures."""
         seconds, worked = time.monotonic() - self.began, busy() - self.worked
         self.ended.set()
         self.thread.join()

@@ -12,7 +12,7 @@ def levels(check):
     return [level for level, _, _ in check()]
 
 
-def test_every_problem_and_note_has_a_remedy(monkeypatch):
+def test_remedies(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(doctor, "driver_cuda", lambda: None)
     for check in doctor.CHECKS:
@@ -38,7 +38,7 @@ def test_driver(monkeypatch, build, driver, level, words):
     assert words in first[1]
 
 
-def test_a_cpu_build_asks_for_no_driver(monkeypatch):
+def test_cpu_build(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     assert list(doctor.gpu()) == []
 
@@ -50,12 +50,12 @@ def test_shared_memory(monkeypatch, megabytes, level):
     assert levels(doctor.shared_memory) == [level]
 
 
-def test_caches_that_cannot_be_written(monkeypatch):
+def test_unwritable_caches(monkeypatch):
     monkeypatch.setattr(doctor, "can_write", lambda folder: False)
     assert set(levels(doctor.caches)) == {doctor.PROBLEM}
 
 
-def test_torch_compile_without_a_compiler(monkeypatch):
+def test_no_compiler(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert levels(doctor.compiler) == [doctor.NOTE]
 

@@ -15,13 +15,13 @@ from torchcrate import build as build_script
 from torchcrate.testing.images import Image
 
 # Two pytest processes run at once. The one with BESIDE set holds the lock, and leaves a list of its
-# build records, which the other removes when both are done.
+# build records. The other removes these when both are done.
 BESIDE, LEFT = TOP / ".tools" / "beside.lock", TOP / ".tools" / "beside.left"
 
 
 @contextmanager
 def turn(lock: Path, alone: bool) -> Iterator[None]:
-    """Wait for a turn: alone, or together with all that need not be, in any thread and process."""
+    """Hold a lock, across threads and processes: alone, or shared with others that share it."""
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
@@ -36,12 +36,12 @@ class Background:
         self.futures: list[Future] = []
 
     def submit(self, *work: object) -> Future:
-        """Have a function called with arguments; return the future of what it returns."""
+        """Run a function with arguments in a thread, and return its future."""
         self.futures.append(self.pool.submit(*work))
         return self.futures[-1]
 
     def wait(self) -> None:
-        """Wait until nothing goes on."""
+        """Wait until all work is done."""
         wait(self.futures)
 
     def end(self) -> None:
@@ -61,7 +61,7 @@ def background(docker_build: Callable[..., Result]) -> Iterator[Background]:
 def quiet(background: Background) -> None:
     """Wait until nothing is built in the background, nor by the other process's tests.
 
-    Tests that want it come last.
+    Tests that use it run last.
     """
     background.wait()
     with turn(BESIDE, alone=True):
@@ -70,7 +70,7 @@ def quiet(background: Background) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def beside() -> Iterator[None]:
-    """Hold the lock if this is the process beside, so that tests that want `quiet` wait for it."""
+    """Hold the lock if BESIDE is set, so that `quiet` in the other process waits for this one."""
     if not os.environ.get("BESIDE"):
         yield
         return
@@ -141,11 +141,11 @@ def stubs_held(
 def locks(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future]]:
-    """Return {test: future}: what the function named by its marker `locked` returns.
+    """Return {test: future of the function that its marker `locked` names}.
 
-    Poetry resolves for minutes, on one core and without the engine, so that a thread does it while
-    the tests before go on. The function gets a folder of its own and the fixtures that are named.
-    Where none are, it is a partial: a bare function alone pytest takes for the one to mark.
+    Poetry resolves for minutes on one core and needs no engine, so a thread does it while earlier
+    tests run. The function gets a folder of its own and the named fixtures. If there are none, it
+    must be a partial: https://docs.pytest.org/en/stable/example/markers.html
     """
     pool = ThreadPoolExecutor(max_workers=1)
     futures = {}
@@ -153,7 +153,7 @@ def locks(
         for marker in item.iter_markers("locked"):
             function, *names = marker.args
             folder = tmp_path_factory.mktemp("locked")
-            with suppress(Exception, pytest.fail.Exception):  # again in the test that wants them
+            with suppress(Exception, pytest.fail.Exception):  # its test raises it again
                 needed = [request.getfixturevalue(name) for name in names]
                 futures[item.nodeid] = pool.submit(function, folder, *needed)
     yield futures
@@ -162,7 +162,7 @@ def locks(
 
 @pytest.fixture
 def locked(request: pytest.FixtureRequest, locks: dict[str, Future]) -> object:
-    """Return what the function returned that this test's marker `locked` names."""
+    """Return the result of the function that this test's marker `locked` names."""
     for name in request.node.get_closest_marker("locked").args[1:]:
         request.getfixturevalue(name)
     return locks[request.node.nodeid].result()
@@ -173,5 +173,5 @@ def begun(request: pytest.FixtureRequest) -> None:
     """Begin to make images and locks before the first test that needs them or an engine."""
     if {"engine", "locked", "stubs_held"} & set(request.fixturenames):
         for name in ("stubs_held", "locks"):
-            with suppress(Exception, pytest.fail.Exception):  # again in the tests that want them
+            with suppress(Exception, pytest.fail.Exception):  # its test raises it again
                 request.getfixturevalue(name)

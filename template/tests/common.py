@@ -10,10 +10,10 @@ from torchcrate.host import TOP
 from torchcrate.testing.images import SESSION
 
 REPOSITORY = f"image-test-{SESSION}"  # of the tags of the tests' images
-# Where the tests of the contract are: those of each project, and what is asked of stubs alone.
+# The folders with the contract's tests: those of each project, and those for stubs only.
 CONTRACT = (TOP / "tests/image", TOP / "template/stub_contract")
-# A test of unit/ holds it while it patches what threads share: os.environ, functions of torchcrate.
-# What works in the background holds it while it reads or calls those.
+# A unit test holds it while it patches os.environ or functions of torchcrate, which threads share.
+# Threads in the background hold it while they use those.
 PATCHING = threading.RLock()
 
 

@@ -1,8 +1,8 @@
-"""Fixtures: the engine, the images that the tests look into, and that all of it is gone afterwards.
+"""Fixtures: the engine, and the images that the tests use.
 
-Where no engine answers, template/engine.py brings one, as for `./crate run`. Each image is built
-once for all tests. Containers and images that the tests make carry the label of this session, by
-which the fixture `engine` finds and removes them in the end, after Ctrl-C too.
+If no engine answers, template/engine.py starts one, as for `./crate run`. Each image is built once
+for all tests. The tests' containers and images have this session's label: the fixture `engine`
+removes them at the end, after Ctrl-C too.
 """
 
 import os
@@ -52,18 +52,18 @@ from torchcrate.testing.images import CANARY, LABEL, Image
 
 
 def interrupt(*_: object) -> None:
-    """End the session as Ctrl-C does, with all that is torn down then."""
+    """End the session as Ctrl-C does, so that fixtures clean up."""
     raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """Return the Docker SDK's client of the engine; the docker command finds the same engine."""
+    """Return the Docker SDK's client of the engine that the docker command finds."""
     prepare()
     client = docker.from_env(timeout=900)
     before = signal.signal(signal.SIGTERM, interrupt)
     yield client
-    # One that ends just now, or is gone already, must not keep the others.
+    # If one is gone already, remove the others all the same.
     for container in client.containers.list(
         all=True, filters={"label": LABEL}, ignore_removed=True
     ):
@@ -78,7 +78,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session", autouse=True)
 def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Have layers.py keep what it reads in a folder, for all processes of this session."""
+    """Set a folder where layers.py keeps what it reads, for all processes of this session."""
     os.environ.setdefault("LAYERS_CACHE", str(tmp_path_factory.mktemp("layers")))
 
 
@@ -92,7 +92,7 @@ def base_image(engine: docker.DockerClient) -> str:
 def other_base(
     base_image: str, engine: docker.DockerClient, docker_build: Callable[..., Result]
 ) -> Callable[[], str]:
-    """Return a function that makes a base image whose own python3 is another one.
+    """Return a function that makes a base image with another python3.
 
     It is Debian 13, with Debian 12's archive.
     """
@@ -100,7 +100,7 @@ def other_base(
     def make() -> str:
         tag, folder = f"{REPOSITORY}:debian-13-python", TOP / "template/tests/debian-13"
         done = docker_build(folder, "--build-arg=BASE_IMAGE=debian:13", f"--tag={tag}")
-        if done.code:  # Docker Hub may be out of reach
+        if done.code:  # Docker Hub may not answer
             debian = f"{REPOSITORY}:debian-13"
             engine_script.bootstrap(unpatched(), debian, "trixie")
             done = docker_build(folder, f"--build-arg=BASE_IMAGE={debian}", f"--tag={tag}")
@@ -119,9 +119,9 @@ def index_url() -> str:
 
 @pytest.fixture(scope="session")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Return the options that hand a build this machine's certificates and passwords.
+    """Return the options that give a build this machine's certificates and passwords.
 
-    Each has a line with the canary, to find again should it get into an image.
+    Each has a line with the canary, which the tests look for in images.
     """
     folder = tmp_path_factory.mktemp("secrets")
     trusted = host_script.ca_bundle()
@@ -151,13 +151,12 @@ def docker_build(
 ) -> Iterator[Callable[..., Result]]:
     """Return a function that runs a plain `docker buildx build` in a folder.
 
-    Its further arguments are added to those that this machine needs, and may override them.
-    Without a --tag among them the result is only cached. In the end what forks of the project left
-    in the build cache is removed; what its own builds left is what the next `./crate run` needs.
-    `records` is for the caller to remove.
+    Its further arguments come after those that this machine needs, and may override them. Without a
+    --tag the result is only cached. At the end, the cache of forks is removed. The cache of this
+    repository stays for the next `./crate run`. The caller removes `records`.
     """
     own: set[str] = set()
-    # Or it could not be told whose a record is; and of one folder, builds at once leave more.
+    # Builds of this repository run alone, so that it is known which records are theirs.
     lock = TOP / ".tools" / "builds.lock"
 
     def run(folder: Path, *arguments: str, records: set[str] = fork_cache) -> Result:
@@ -185,7 +184,7 @@ def docker_build(
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            if done.returncode:  # what the engine was at it may still end
+            if done.returncode:  # the engine may still finish a step
                 time.sleep(1)
             made = own if folder == TOP else records
             with PATCHING:
@@ -207,7 +206,7 @@ def docker_build(
 
 @pytest.fixture(scope="session")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Return a function that copies the repository's files into a new one."""
+    """Return a function that copies the repository's files to a new one, with a remote."""
 
     def copy() -> Path:
         folder = tmp_path_factory.mktemp("fork")
@@ -227,7 +226,7 @@ def stub_projects(
 ) -> dict[str, Project]:
     """Return a copy of the repository for each kind (gpu, cpu), with stub wheels of torch.
 
-    Secrets lie about in it, as they do in real projects.
+    It has secrets in files, as real projects do.
     """
     folder, wheels = fork(), tmp_path_factory.mktemp("wheels")
     builds = {"gpu": build_script.default_gpu_build(), "cpu": "cpu"}
@@ -246,10 +245,10 @@ def stub_projects(
 
 @pytest.fixture(scope="session")
 def cpu_project_ahead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Project]]:
-    """Return a copy of the repository for the CPU image with the real torch, as it will be.
+    """Return the future of a copy of the repository for the CPU image with the real torch.
 
-    Where PyTorch's index does not answer, it is one without torchvision, locked for a folder of
-    wheels: this is also how an air-gapped user works. To lock it takes Poetry half a minute.
+    If PyTorch's index does not answer, it is without torchvision, locked from a folder of wheels.
+    Users without internet work like this. Poetry locks it in half a minute.
     """
     folder = tmp_path_factory.mktemp("cpu") / "project"
 
@@ -270,7 +269,7 @@ def cpu_project_ahead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Futu
 
 @pytest.fixture(scope="session")
 def cpu_project(cpu_project_ahead: Future[Project]) -> Project:
-    """Return that copy, once it is there."""
+    """Return that copy, when it is made."""
     return cpu_project_ahead.result()
 
 
@@ -290,13 +289,13 @@ def edited(fork: Callable[[], Path]) -> Callable[[str, str, str], Path]:
 
 @pytest.fixture(scope="session")
 def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
-    """Return a function that holds tests of the contract against an image, in another pytest.
+    """Return a function that runs tests of the contract on an image, in another pytest.
 
-    It returns {test: what it says}, "" for one that passed. A test is a path from the contract's
-    folder, with its parameter, if it has one, in brackets.
+    It returns {test: why it failed}, with "" for a test that passed. A test is a path in the
+    contract's folder, with its parameter, if any, in brackets.
     """
     folder = tmp_path_factory.mktemp("hold")
-    # Bytecode of the tests, which pytest makes in two seconds, is made once.
+    # pytest makes the tests' bytecode in two seconds: once for all.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 

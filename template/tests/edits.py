@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-Edit = Callable[[Path, str], None]  # of a folder's files, and which Dockerfile is meant
+Edit = Callable[[Path, str], None]  # (folder, name of its Dockerfile)
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Mutation:
     says: str
     edits: tuple[Edit, ...] = ()
     real: bool = False  # with the real torch for the CPU, not a stub
-    after: str = ""  # what is done to the project, in its folder, once the image is built
-    apart: str = ""  # why it is in no image with the others; those of the same reason share one
+    after: str = ""  # a shell command in the project's folder, after the build
+    apart: str = ""  # why it needs another image; those with the same reason share one
 
 
 def together(mutations: list[Mutation], several: set[str]) -> list[list[Mutation]]:

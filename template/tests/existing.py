@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-# A torch whose CUDA packages Poetry resolves in four seconds, and the build that the default index
-# has of it. Those of 2.13 are extras of one package, which takes Poetry half a minute each time.
+# Poetry resolves the CUDA packages of this torch in four seconds. Those of 2.13 are extras of one
+# package, which takes half a minute. GPU is the build that the default index has.
 TORCH, TORCHVISION, GPU = "2.9.1", "0.24.1", "cu128"
 FLAT = {
     "pyproject.toml": """\

@@ -55,13 +55,13 @@ BASE = [
         at_end("base", "RUN rm /app/.venv/bin/python3"),
     ),
     Mutation(
-        "/usr/bin/python3 is not made",
+        "/usr/bin/python3 is missing",
         f"{DEFAULT}test_empty_environment",
         "no python3",
         at_end("base", "RUN rm /usr/bin/python3"),
     ),
     Mutation(
-        "an entrypoint takes python for a script",
+        "the entrypoint runs python as a script",
         f"{DEFAULT}test_container_command",
         "cannot execute binary file",
         at_end("base", 'ENTRYPOINT ["bash"]'),
@@ -127,7 +127,7 @@ DEV = [
         at_end("dev", "RUN sed -i 's/ POETRY_VIRTUALENVS_CREATE=false//' /usr/local/bin/poetry"),
     ),
     Mutation(
-        "the article's trap: create=false and no environment at hand",
+        "create=false and no environment, as in the article",
         f"{POETRY}test_system_stays_clean",
         "['/usr/local/lib/python3.11/",
         ARTICLES_POETRY,
@@ -148,13 +148,13 @@ DEV = [
         apart="Poetry stops before it installs",
     ),
     Mutation(
-        "a package was put into the system's Python",
+        "a package is in the system's Python",
         f"{POETRY}test_system_packages",
         "no apt package has ['/usr/local/lib/python3.11/dist-packages/stray.py']",
         at_end("dev", "RUN touch /usr/local/lib/python3.11/dist-packages/stray.py"),
     ),
     Mutation(
-        "Python starts, and no shell",
+        "the image starts Python, not a shell",
         f"{POETRY}test_shell",
         "['python'] == ['bash']",
         at_end("dev", 'CMD ["python"]'),
@@ -205,7 +205,7 @@ DEV = [
         ),
     ),
     Mutation(
-        "restore-torch leaves strangers in",
+        "restore-torch leaves packages of another build",
         f"{STUBS}test_restore",
         "['nvidia-other'] == []",
         replace("torchcrate/stages/dev/torch_lock.py", "if strangers:", "if False:"),
@@ -245,7 +245,7 @@ TORCH = [
         as_root(f"RUN sed -i '/^__version__/s/=.*/= \"2.0.1+cu118\"/' {SITE}/torch/version.py"),
     ),
     Mutation(
-        "torch needs a driver to be imported",
+        "importing torch needs a driver",
         f"{BUILD}test_without_driver",
         "libcuda.so.1: cannot open shared object file",
         as_root(
@@ -276,7 +276,7 @@ TORCH = [
         ),
     ),
     Mutation(
-        "a convolution computes something else",
+        "a convolution gives wrong numbers",
         f"{COMPUTES}test_convolution",
         "324.0 == ",
         as_root(
@@ -337,7 +337,7 @@ RUNTIME = [
     Mutation(
         "nothing is pruned",
         f"{FILES}test_pruned_files",
-        "nothing loads [",
+        "not pruned: [",
         replace(
             "torchcrate/stages/torch/install-torch.sh", "-delete\n    done", "-print\n    done"
         ),
@@ -366,7 +366,7 @@ RUNTIME = [
         as_root("RUN touch /app/src/notes"),
     ),
     Mutation(
-        "chown in a layer of its own copies the tree",
+        "chown in its own layer copies the files",
         f"{FILES}test_written_once",
         "files are in more than one layer",
         as_root(f"RUN chown -R 1000 {SITE}/torch"),
@@ -519,7 +519,7 @@ RUNTIME = [
         apart="another edit brings .env too",
     ),
     Mutation(
-        "the whole repository is copied, .git and all",
+        "the whole repository is copied, with .git",
         f"{SLIM}test_absent",
         "the repository's history: ['app/.git/",
         replace(".dockerignore", "\n*\n", "\n") + at_end("runtime", "COPY . /app"),
@@ -563,7 +563,7 @@ RUNTIME = [
         at_end("runtime", "ENV HOME=/root"),
     ),
     Mutation(
-        "the entrypoint is a shell, as the article has it",
+        "the entrypoint is a shell, as in the article",
         f"{RUNS}test_any_command",
         "cannot execute binary file",
         at_end("runtime", 'ENTRYPOINT ["/bin/bash"]'),
@@ -624,7 +624,7 @@ RUNTIME = [
     Mutation(
         "another stage's history is written over torch's",
         f"{LABELS}test_history",
-        "says the history",
+        "the history says",
         replace("Dockerfile", "FROM scratch AS torch-metadata", "FROM base AS torch-metadata"),
         apart=FROM_BASE,
     ),
@@ -674,7 +674,7 @@ TORCHVISION = [
 if "\ntorchvision==" in LOCK:
     TORCH += TORCHVISION
 
-# Tests that name all that they find, so several mutations in one image all show.
+# These tests name all that they find, so an image can have several mutations for them.
 SEVERAL = {f"{SLIM}test_absent", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
 STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
 

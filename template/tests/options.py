@@ -6,8 +6,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 
-# What takes seconds comes first. From the first of `build` on, broken images are built, which those
-# of `mutation` are about. The last one but one stops and kills the private engine.
+# Fast tests come first. The first test of `build` starts the builds of broken images, which the
+# tests of `mutation` need. Those of `engine` stop and kill the private engine.
 ORDER = ("unit", "stub", "build", "template", "mutation", "engine", "slow")
 
 
@@ -25,11 +25,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests in order, when pytest has put those of an image together."""
+    """Sort the tests, after pytest has grouped those of an image."""
     items.sort(key=place)
 
 
 def place(item: pytest.Item) -> tuple[bool, int]:
-    """Return a test's place: by ORDER, and last those that wait for all other builds."""
+    """Return a test's place: by ORDER, but those that use `quiet` come last."""
     markers = (i for i, name in enumerate(ORDER) if item.get_closest_marker(name))
     return "quiet" in getattr(item, "fixturenames", ()), next(markers, len(ORDER))

@@ -8,7 +8,7 @@ from pathlib import Path
 from torchcrate.host import TOP
 
 NAME = "My-Project.2"
-PACKAGE = "a_package_whose_name_has_forty_letters_x"  # the longest there may be
+PACKAGE = "a_package_whose_name_has_forty_letters_x"  # the longest that is allowed
 ANSWERS = {
     "name": NAME,
     "package": PACKAGE,
@@ -35,7 +35,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def commit(folder: Path, message: str = "A commit") -> None:
-    """Commit all that there is."""
+    """Commit all files."""
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--no-verify", "--message", message)
 
@@ -43,8 +43,8 @@ def commit(folder: Path, message: str = "A commit") -> None:
 def crate(folder: Path, command: str, *words: str, **options: str) -> subprocess.CompletedProcess:
     """Run `./crate command word … --option=value …` in a copy.
 
-    This Python is that of the environment `tests`, so that the command sets up none of its own: a
-    lock that a test has changed would have the shared one made anew under our feet.
+    It uses this Python, of the environment `tests`, so that it sets up no environment. Otherwise a
+    lock that a test has changed would replace the environment that all tests share.
     """
     given = [f"--{name}={value}" for name, value in options.items()]
     return run(folder, sys.executable, "crate", command, *words, *given)

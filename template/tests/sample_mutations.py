@@ -5,7 +5,7 @@ from template.tests.edits import Mutation, at_end, replace
 IN_DEV = "dev/test_sample_in_dev.py::"
 RUNS = "runtime/test_any_user.py::"
 SAMPLE = "runtime/test_sample.py::"
-TRAINING = "only with a whole torch does the sample get as far as that"
+TRAINING = "the sample needs an unbroken torch"
 
 DEV = [
     Mutation(
@@ -33,7 +33,7 @@ RUNTIME = [
     ),
     Mutation(
         "the sample does not learn",
-        f"{SAMPLE}test_it_trains",
+        f"{SAMPLE}test_training",
         ">= 96",
         replace("src/digits/train.py", "lr=2e-3", "lr=0.0"),
         real=True,

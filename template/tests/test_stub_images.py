@@ -4,8 +4,8 @@ import pytest
 
 pytestmark = pytest.mark.stub
 
-# How many tests there are at least. A base is the same whatever is built on it, and of stubs the
-# two Dockerfiles differ by torch alone.
+# The lowest number of tests. Both builds have the same base, and with stubs the two Dockerfiles
+# differ only in torch.
 IMAGES = {
     ("gpu", "base"): 12,
     ("gpu", "runtime"): 65,

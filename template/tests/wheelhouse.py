@@ -62,16 +62,16 @@ def requirements(poetry_lock: dict, name: str, torch_lock: str) -> list[str]:
     }
     found = sorted(need for need in needs if split_locks.normalize(need) not in family)
     if name == "torch":
-        for kin in PIN.finditer(torch_lock):
-            if kin["name"] not in split_locks.ROOTS:
-                found.append(f"{kin['name']}=={kin['version']}{kin['marker'].rstrip()}")
+        for pin in PIN.finditer(torch_lock):
+            if pin["name"] not in split_locks.ROOTS:
+                found.append(f"{pin['name']}=={pin['version']}{pin['marker'].rstrip()}")
     elif name in split_locks.ROOTS:
         found.append("torch")
     return found
 
 
 def stub(project: Path, build: str, folder: Path) -> None:
-    """Write stub wheels for a build's lock to a folder, and their digests into the lock."""
+    """Write stub wheels for a build's lock to a folder, and their hashes into the lock."""
     lock = project / "locks" / f"torch.{build}.txt"
     text = lock.read_text()
     poetry_lock = tomllib.loads((project / "poetry.lock").read_text())

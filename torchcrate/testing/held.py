@@ -11,7 +11,7 @@ from pathlib import Path
 from torchcrate.stages.locks import split_locks
 from torchcrate.testing.images import Image
 
-# Each installed package: its name, its version, and how its files are.
+# Prints {package: its version, and a hash of its files' sizes and times}.
 STATE = """
 import hashlib, importlib.metadata as m, json
 found = {}
@@ -54,7 +54,7 @@ def hold_still(
     changed = sorted(family.intersection(differences(before, installed(done.stdout))))
     assert not changed, f"{command} changed {changed}"
     pyproject, lock = ((workspace / n).read_text() for n in ("pyproject.toml", "poetry.lock"))
-    named = r'(?m)^ *"?{} ?[(=]'  # in a list of the standard's, or a table of Poetry's
+    named = r'(?m)^ *"?{} ?[(=]'  # in a standard list, or in Poetry's table
     added = with_ and re.search(named.format(with_), pyproject) and f'name = "{with_}"' in lock
     assert added or not with_, f"{with_} is not in pyproject.toml and poetry.lock"
     assert not without or not re.search(named.format(without), pyproject)

@@ -17,7 +17,7 @@ from typing import IO
 from backports import zstd
 
 CHUNK = 1 << 20  # bytes
-ZSTD = b"\x28"  # how what it has packed begins
+ZSTD = b"\x28"  # the first byte of what zstd packed
 # The files whose text the tests read. Of all others only the hash is kept.
 READ = re.compile(
     r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
@@ -66,7 +66,7 @@ class Contents:
 
     config: dict
     layers: list[Layer]
-    canaries: list[str]  # where the words to look for were found
+    canaries: list[str]  # the places with the canary
 
     @property
     def own(self) -> int:
@@ -93,7 +93,7 @@ class Contents:
         for layer in layers:
             for path in layer.entries:
                 folder, name = posixpath.split(path)
-                if name == ".wh..wh..opq":  # all that the layers below have in the folder is gone
+                if name == ".wh..wh..opq":  # hides the folder in all layers below
                     seen = {p: e for p, e in seen.items() if not p.startswith(f"{folder}/")}
                 elif name.startswith(".wh."):
                     gone = posixpath.join(folder, name[4:])
@@ -110,8 +110,7 @@ class Contents:
 
 # A folder to keep results in, for several processes that read the same layers.
 KEPT = "LAYERS_CACHE"
-# Layers that this process has read, by their names in `docker save`: their entries, and where they
-# have the canary.
+# {name in `docker save`: (entries, places with the canary)} of the layers that this process read.
 known: dict[str, tuple[dict[str, Entry], list[str]]] = {}
 
 
@@ -123,8 +122,8 @@ def read(tag: str, canary: bytes) -> Contents:
     (manifest,) = json.loads(texts["manifest.json"])
     config = json.loads(texts[manifest["Config"]])
     made = [entry for entry in config["history"] if not entry.get("empty_layer")]
-    # An image that was imported has a layer more than its history, at the bottom. None has a line
-    # more than layers, unless something is wrong that test_history is to find.
+    # An imported image has one layer more than its history, at the bottom. More history than layers
+    # is an error, which test_history finds.
     count = len(manifest["Layers"])
     made = ([{}] * (count - len(made)) + made)[-count:]
     found = [layer(name) for name in manifest["Layers"]]

@@ -45,19 +45,19 @@ STAGES = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that say which images the contract is held against."""
+    """Add the options that say which images to test."""
     group = parser.getgroup("the image's contract (tests/image)")
     group.addoption(
-        "--image", action="append", default=[], help="STAGE=NAME: base, runtime or dev, and which"
+        "--image", action="append", default=[], help="STAGE=NAME; STAGE is base, runtime or dev"
     )
     group.addoption("--build", default="cpu", help="the torch build it should have (default: cpu)")
-    group.addoption("--project", type=Path, default=TOP, help="where its locks are")
+    group.addoption("--project", type=Path, default=TOP, help="the folder with its locks")
     group.addoption(
         "--build-arg", action="append", default=[], help="NAME=VALUE that it was built with"
     )
     group.addoption("--stub", action="store_true", help="its torch is a stub, which cannot compute")
     group.addoption("--canaries", action="store_true", help="it was built with the tests' secrets")
-    parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails")
+    parser.addoption("--no-skips", action="store_true", help="a skipped test fails")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -102,7 +102,7 @@ def engine() -> Iterator[docker.DockerClient]:
     """Return the Docker SDK's client of the engine that the docker command finds."""
     client = docker.from_env(timeout=900)
     yield client
-    # One that ends just now, or is gone already, must not keep the others.
+    # If one is gone already, remove the others all the same.
     for container in client.containers.list(
         all=True, filters={"label": LABEL}, ignore_removed=True
     ):
@@ -136,7 +136,7 @@ def docker_run(engine: docker.DockerClient) -> Callable[..., subprocess.Complete
             ["docker", "run", "--rm", *options, image.tag, *command],
             capture_output=True,
             text=True,
-            timeout=900,  # ends at last, also on a busy machine
+            timeout=900,  # seconds: enough for a busy machine
         )
 
     return run
@@ -175,14 +175,14 @@ def host(inside: Callable[..., testinfra.host.Host]) -> testinfra.host.Host:
 
 @pytest.fixture(scope="session")
 def machine(image: Image, engine: docker.DockerClient) -> str:
-    """Return the image's machine, as Python calls it."""
+    """Return the image's architecture, as Python names it."""
     names = {"amd64": "x86_64", "arm64": "aarch64"}
     return names[engine.images.get(image.tag).attrs["Architecture"]]
 
 
 @pytest.fixture(scope="session")
 def torch_lock(image: Image, machine: str) -> dict[str, str]:
-    """Return {name: version} of the torch lock that the image's build names, for its machine."""
+    """Return {name: version} in the torch lock of the image's build, for its architecture."""
     text = (image.project / f"locks/torch.{image.build}.txt").read_text()
     found = {}
     for pin in wheels.PIN.finditer(text):
@@ -196,7 +196,7 @@ def torch_lock(image: Image, machine: str) -> dict[str, str]:
 def pytorch_build(image: Image, torch_lock: dict[str, str]) -> str | None:
     """Return which of PyTorch's builds the image has, or None for one of your own.
 
-    The version in the lock says it, such as 2.13.0+cpu, or else the build's name.
+    The version in the lock names it, such as 2.13.0+cpu. If not, it is the build's name.
     """
     name = torch_lock["torch"].partition("+")[2] or image.build
     return name if name == "cpu" or wheels.cuda(name) else None
@@ -206,7 +206,7 @@ def pytorch_build(image: Image, torch_lock: dict[str, str]) -> str | None:
 def workspace(image: Image, tmp_path: Path) -> Path:
     """Return a copy of the image's project to mount."""
     folder = tmp_path / "workspace"
-    left = {".git", ".tools", ".venv", "template", "results", "reports"}  # at the top, not below it
+    left = {".git", ".tools", ".venv", "template", "results", "reports"}  # only at the top
     top = str(image.project)
     shutil.copytree(top, folder, ignore=lambda at, _: left if at == top else (), symlinks=True)
     return folder

@@ -18,7 +18,7 @@ def test_poetry_remove(image, shell, workspace, command, seen):
 
 def test_restore(shell, other_torch, image, tmp_path, seen):
     """`restore-torch` removes what does not belong and installs what is missing, by hash."""
-    # The wheels that the image was built from, once more.
+    # The wheels that the image was built from, made again.
     shutil.copytree(image.project / "locks", tmp_path / "locks")
     shutil.copy(image.project / "poetry.lock", tmp_path)
     wheelhouse.stub(tmp_path, image.build, tmp_path / "wheels")

@@ -20,14 +20,14 @@ from template.tests.edits import Mutation, together
 
 @pytest.fixture(scope="session", autouse=True)
 def broken_ahead(request: pytest.FixtureRequest) -> None:
-    """Begin with them before the first test about builds."""
+    """Begin to build them before the first test of builds."""
     if broken_ones(request):
-        with suppress(Exception, pytest.fail.Exception):  # again in the tests that want them
+        with suppress(Exception, pytest.fail.Exception):  # its test raises it again
             request.getfixturevalue("broken")
 
 
 def broken_ones(request: pytest.FixtureRequest) -> dict[str, list[Mutation]]:
-    """Return the mutations of the chosen tests, by the stage that they are of."""
+    """Return the chosen tests' mutations, by stage."""
     found: dict[str, list[Mutation]] = {}
     for item in request.session.items:
         if hasattr(item, "callspec") and "mutation" in item.callspec.params:
@@ -53,7 +53,7 @@ def broken(
     engine: docker.DockerClient,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[tuple[str, str], Future[dict[str, str]]]]:
-    """Return {(stage, what is broken): the future of {test: what failed it}}."""
+    """Return {(stage, what is broken): future of {test: why it failed}}."""
     alone = request.config.getoption("--one-by-one")
     images = [
         (stage, image)

@@ -23,8 +23,8 @@ LOCKS = "torch/test_locked_packages.py"
 # torch and torchvision from the default index, then with CUDA 11.7, and a NumPy of their time.
 OLD = {"torch": "2.0.1", "torchvision": "0.15.2"}
 OLD_NUMPY = '"numpy (>=1.26,<2.0)"'
-# What its triton and CUDA need. Poetry sees that where the first of torch's wheels that the index
-# names is one for Linux; where not, `./crate lock` says what to add.
+# What its triton and CUDA need. Poetry sees that only if the index lists a wheel for Linux first.
+# If not, `./crate lock` says what to add.
 OLD_NEEDS = ("cmake", "lit", "setuptools", "wheel")
 OLD_BUILD = "cu117"
 
@@ -95,7 +95,7 @@ def old(_, fork):
     more = [f'"{name}"' for name in OLD_NEEDS] + [OLD_NUMPY] * (not count)
     pyproject.write_text(text.replace("\n]\n", f"\n    {', '.join(more)},\n]\n", 1))
     said = crate(folder, "lock", f"--build={OLD_BUILD}")
-    for build in build_script.builds():  # those that are there are not forgotten
+    for build in build_script.builds():  # their locks are out of date now
         assert f"run `./crate lock --build {build}`" in said
     pins = split_locks.pins((folder / "locks" / f"torch.{OLD_BUILD}.txt").read_text())
     assert pins.items() >= OLD.items()

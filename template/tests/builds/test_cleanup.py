@@ -20,7 +20,7 @@ TESTS = "template/tests/test_stub_images.py"
 def cached():
     """Return the records of the build cache, except the copies of the build's folders.
 
-    Those have kilobytes. BuildKit keeps a second one if two builds of a folder follow closely.
+    They are small, and BuildKit keeps a second one if two builds of a folder follow closely.
     """
     command = ["docker", "buildx", "du", "--verbose"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -186,7 +186,7 @@ def project(fork, private, crate, tmp_path_factory):
     document = tomlkit.parse(pyproject.read_text())
     source = {"name": "private", "url": f"{url}/simple/", "priority": "explicit"}
     document["tool"]["poetry"].setdefault("source", tomlkit.aot()).append(source)
-    # It resolves quickly. One `./crate add` stands for all groups.
+    # Poetry resolves this torch quickly. Below, `./crate add` adds to one group only.
     needs = document["project"]["dependencies"]
     for index, need in enumerate(needs):
         for name, version in (("torch", existing.TORCH), ("torchvision", existing.TORCHVISION)):

@@ -58,7 +58,7 @@ def test_builder_package(edited_layers):
 
 
 @pytest.mark.parametrize("stage", ["runtime", "dev"])
-def test_the_machinery(docker_build, stub_projects, tmp_path, stage):
+def test_machinery(docker_build, stub_projects, tmp_path, stage):
     """An edit of ./crate, or of the images' tests, builds nothing again."""
     project, folder = stub_projects["cpu"], tmp_path / "project"
     shutil.copytree(project.folder, folder, symlinks=True)
@@ -99,8 +99,8 @@ def test_dependency(layers, stub_projects, locked):
     code, deps = len(before) - 1, range(len(before) - 2 - SMALL - LARGE, len(before) - 2)
     # The code's layer has the same files, but its folder has the time of the build.
     changed = [i for i in changed if i != code]
-    assert len(changed) == 1, f"layers {changed} changed, for one package"
-    assert changed[0] in deps[LARGE:], "not one of those of small packages"
+    assert len(changed) == 1, f"one package changed the layers {changed}"
+    assert changed[0] in deps[LARGE:], "not a layer of small packages"
 
 
 @pytest.mark.slow

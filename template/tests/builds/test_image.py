@@ -31,7 +31,7 @@ def test_image(crate, stub_projects, engine):
     done = crate("image", "--build=cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     # A part of the contract. test_stub_images.py holds all of it against such an image.
-    some = (f"{REPOSITORY}:cpu", "--stub", "-q", "-k", "test_it_says or test_torch_is")
+    some = (f"{REPOSITORY}:cpu", "--stub", "-q", "-k", "test_labels or test_torch_build")
     done = crate("contract", "--build=cpu", *some)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

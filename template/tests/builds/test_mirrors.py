@@ -13,7 +13,7 @@ def mirror(engine, base_image):
     system = engine_script.os_release()
     base = engine.containers.run(base_image, ["grep", "^ID=", "/etc/os-release"], remove=True)
     if base.decode().strip() != f"ID={system['ID']}":
-        pytest.skip(f"this machine is no {base.decode().strip()}, so no archive is known to answer")
+        pytest.skip(f"this machine is not {base.decode().strip()}, so no mirror is known")
     return re.match(r"https?://[^/]+", engine_script.archive(system)).group()
 
 

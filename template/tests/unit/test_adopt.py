@@ -1,4 +1,4 @@
-"""`./crate adopt` finds what a project is made of, and stops before it writes what it must not."""
+"""What `./crate adopt` finds in a project, writes into it and refuses."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.template
 
 GPU = re.search(r"^ARG TORCH_BUILD=(.+)", (TOP / "Dockerfile").read_text(), re.MULTILINE).group(1)
 TEMPLATE = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["name"]
-# It needs Poetry's library. In Poetry's environment, `./crate` sets up none.
+# The command needs Poetry's library. `./crate` sets up no environment if it runs in this one.
 PYTHON = TOP / ".tools/poetry/bin/python"
 
 
@@ -43,7 +43,7 @@ def adopt(folder, *options, build=GPU):
 
 
 def contents(folder):
-    """Return {path: bytes} of all files in a folder but git's own."""
+    """Return {path: bytes} of all files in a folder except .git."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     paths = [path.relative_to(folder) for path in files]
     return {str(p): (folder / p).read_bytes() for p in paths if p.parts[0] != ".git"}
@@ -57,7 +57,7 @@ def adopted(folder, *options, build=GPU):
 
 
 def refused(folder, *options, build=GPU):
-    """Return the one sentence that a project is refused with; nothing was written."""
+    """Return the one-sentence error for a project, and check that nothing was written."""
     before = contents(folder) if folder.is_dir() else {}
     done = adopt(folder, *options, build=build)
     assert (done.returncode, done.stdout) == (1, ""), done.stdout
@@ -69,7 +69,7 @@ def refused(folder, *options, build=GPU):
 
 @pytest.fixture
 def project(tmp_path):
-    """Return a function that makes a project of a layout, with some files other or left out."""
+    """Return a function that makes a project of a layout; `files` replaces or removes some."""
 
     def make(layout, **edits):
         files = existing.LAYOUTS[layout] | edits.pop("files", {})
@@ -83,13 +83,13 @@ def lines(folder, name, pattern):
     return re.findall(pattern, (folder / name).read_text(), re.MULTILINE)
 
 
-def test_what_cannot_be_written_leaves_the_project_as_it_was(project):
-    """A link to nowhere is in the way, which shows when half of the files are written."""
+def test_write_error(project):
+    """A broken link fails the command when half of the files are written: all are undone."""
     folder = project("flat")
     (folder / "Dockerfile.cpu").symlink_to("nowhere/at/all")
     existing.commit(folder)
     said = refused(folder)
-    assert "so nothing was changed: mend that, then run this again." in said
+    assert "so nothing was changed: correct that, then run this again." in said
     assert not (folder / "torchcrate").exists()
     assert (folder / "Dockerfile.cpu").is_symlink()
 
@@ -109,7 +109,7 @@ NAMES = {"flat": "word-count", "src": "ocean", "scripts": "scripts"}
 
 
 @pytest.mark.parametrize("layout", existing.LAYOUTS)
-def test_the_images_are_of_the_project(project, layout):
+def test_project_in_images(project, layout):
     folder = project(layout)
     adopted(folder)
     for dockerfile in ("Dockerfile", "Dockerfile.cpu"):
@@ -132,7 +132,7 @@ def test_the_images_are_of_the_project(project, layout):
 
 
 @pytest.mark.parametrize("layout", existing.LAYOUTS)
-def test_no_file_of_theirs_changes_unsaid(project, layout):
+def test_changed_files_reported(project, layout):
     folder = project(layout)
     before = contents(folder)
     said = adopted(folder)
@@ -140,12 +140,12 @@ def test_no_file_of_theirs_changes_unsaid(project, layout):
     changed = {name for name in before if after.get(name) != before[name]}
     assert changed == set(re.findall(r"^Changed: (\S+):", said, re.MULTILINE))
     assert changed <= {".gitignore", "pyproject.toml"}
-    for name in changed:  # what they had is all there
+    for name in changed:  # no line of theirs is lost
         kept = after[name].decode().splitlines()
         assert [line for line in before[name].decode().splitlines() if line not in kept] == []
 
 
-def test_what_is_left_alone_is_said_with_what_that_means(project):
+def test_files_left_alone(project):
     said = adopted(project("flat"))
     assert "Left alone: .dockerignore: " in said
     assert re.search(
@@ -154,7 +154,7 @@ def test_what_is_left_alone_is_said_with_what_that_means(project):
     assert f"  ./crate lock --build {GPU}\n" in said
 
 
-def test_nothing_of_the_template_comes_along(project):
+def test_nothing_of_template(project):
     folder = project("scripts")
     adopted(folder)
     texts = {name: data.decode().lower() for name, data in contents(folder).items()}
@@ -166,8 +166,8 @@ def test_nothing_of_the_template_comes_along(project):
     assert [name for name in texts if re.search(r"sample|adopt|^template|^\.ci", name)] == []
 
 
-def test_the_machinery_is_the_same_as_in_any_project(project):
-    """Byte for byte, and what is to run can."""
+def test_same_machinery(project):
+    """torchcrate/ is copied byte for byte, with file modes."""
     folder = project("scripts")
     adopted(folder)
     listed = ["ls-files", "--cached", "--others", "--exclude-standard", "--", "torchcrate"]
@@ -181,7 +181,7 @@ def test_the_machinery_is_the_same_as_in_any_project(project):
 
 
 def imported(text):
-    """Yield what a Python file imports: modules, and names after that of their module."""
+    """Yield what a Python file imports: modules, and names as MODULE.NAME."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -190,7 +190,7 @@ def imported(text):
 
 
 def is_there(folder, dotted):
-    """Return whether a module is in a folder, or the module or package that has such a name."""
+    """Return whether a folder has a module, or the module or package that defines a name."""
     path = folder / dotted.replace(".", "/")
     package = path.parent / "__init__.py"
     return (
@@ -202,7 +202,7 @@ def is_there(folder, dotted):
 
 
 @pytest.mark.parametrize("layout", existing.LAYOUTS)
-def test_beside_the_machinery_there_is_little_to_read(project, layout):
+def test_few_other_files(project, layout):
     folder = project(layout)
     before = contents(folder)
     adopted(folder)
@@ -213,8 +213,8 @@ def test_beside_the_machinery_there_is_little_to_read(project, layout):
 
 
 @pytest.mark.parametrize("layout", existing.LAYOUTS)
-def test_all_that_our_files_name_is_there(project, layout):
-    """Modules and files that a copied file imports, mounts or runs have come too."""
+def test_no_missing_file(project, layout):
+    """Everything that a copied file imports, mounts or runs is copied too."""
     folder = project(layout)
     adopted(folder)
     found = {command.function.partition(":")[0]: "a command" for command in cli.COMMANDS.values()}
@@ -225,7 +225,7 @@ def test_all_that_our_files_name_is_there(project, layout):
     assert "torchcrate.testing.images.Image" in found
     assert {module: name for module, name in found.items() if not is_there(folder, module)} == {}
     (makes,) = lines(folder, "Dockerfile", r"^ARG TORCH_BUILD=(.+)")
-    of_lock = {"poetry.lock", f"locks/torch.{makes}.txt"}  # which `./crate lock` makes
+    of_lock = {"poetry.lock", f"locks/torch.{makes}.txt"}  # `./crate lock` makes it
     for source in lines(folder, "Dockerfile", r"\btype=bind,source=([^,\s]+)"):
         path = source.replace("${TORCH_BUILD}", makes)
         assert path in of_lock or (folder / path).exists(), f"Dockerfile mounts {path}"
@@ -234,20 +234,20 @@ def test_all_that_our_files_name_is_there(project, layout):
 
 
 @pytest.mark.parametrize("layout", ["flat", "src"])
-def test_the_workflow_runs_the_images_tests(project, layout):
+def test_workflow(project, layout):
     folder = project(layout)
     adopted(folder)
     text = (folder / ".github/workflows/image.yml").read_text()
     (jobs,) = re.findall(r"^jobs:\n(.+)", text, re.MULTILINE | re.DOTALL)
     assert re.findall(r"^  (\S.*)", jobs, re.MULTILINE) == ["test:"]
-    # Their own hooks are no business of ours.
+    # The project's own hooks do not run.
     lint = [] if layout == "flat" else ["./crate lint"]
     run = [*lint, "./crate test"]
     assert re.findall(r"^      - run: (.+)", jobs, re.MULTILINE) == run
     assert "\n\n\n" not in text and re.findall("^#.*", text, re.MULTILINE) == [text.splitlines()[0]]
 
 
-def test_the_hooks_are_those_of_the_images(project):
+def test_hooks(project):
     folder = project("src")
     adopted(folder)
     text = (folder / ".pre-commit-config.yaml").read_text()
@@ -262,12 +262,12 @@ def commands(folder):
     return set(re.findall(r"^    (\w\S*)", crate(folder, "--help").stdout, re.MULTILINE))
 
 
-def test_the_command_works_there(project):
+def test_crate_works(project):
     folder = project("src")
     adopted(folder)
     projects.share_tools(folder)
     assert {"run", "test", "shell", "lock", "check", "contract", "lint"} <= commands(folder)
-    assert commands(folder) & COMMANDS.keys() == {"test"}  # of the template's
+    assert commands(folder) & COMMANDS.keys() == {"test"}  # no other command of the template
     for build in (GPU, "cpu"):  # as `./crate lock` leaves them
         (folder / f"locks/torch.{build}.txt").write_text("torch==1\n")
     made = (folder / "Dockerfile.cpu").read_text()
@@ -277,15 +277,15 @@ def test_the_command_works_there(project):
     assert done.stdout == "Dockerfile.cpu written\n"
     assert done.stderr == "ERROR: poetry.lock is not there: run `./crate lock`.\n"
     assert (folder / "Dockerfile.cpu").read_text() == made
-    # Nor has Python left anything that git would track.
+    # Python's bytecode is ignored.
     assert projects.git(folder, "status", "--porcelain", "--untracked-files") == "M Dockerfile.cpu"
 
 
-def test_each_command_that_a_message_names_is_one_there(project):
+def test_commands_in_messages(project):
     folder = project("flat")
     adopted(folder)
     files = contents(folder)  # before there is bytecode
-    there = {*commands(folder), "init", "adopt"}  # two of the template's
+    there = {*commands(folder), "init", "adopt"}  # the template's
     for name, data in files.items():
         if name in existing.FLAT or name.startswith("locks/"):
             continue
@@ -294,8 +294,8 @@ def test_each_command_that_a_message_names_is_one_there(project):
         assert named <= there, name
 
 
-def test_the_contract_is_about_the_image(project):
-    """Not about this machine, and whatever their own tests need."""
+def test_contract_collected(project):
+    """The project's own conftest.py files do not matter."""
     theirs = {
         "tests/conftest.py": "import what_only_the_image_has\n",
         "conftest.py": "import gone\n",
@@ -313,7 +313,7 @@ def test_the_contract_is_about_the_image(project):
     assert set(found) == {"cpu-runtime", "cpu-dev"}
 
 
-def test_the_tools_are_all_locked(project):
+def test_tools_locked(project):
     folder = project("src")
     adopted(folder)
     wanted = lines(folder, "locks/tests.in", r"^([^#\n].*)")
@@ -328,7 +328,7 @@ def test_the_tools_are_all_locked(project):
 
 
 @pytest.mark.parametrize("layout", existing.LAYOUTS)
-def test_a_second_run_has_nothing_to_do(project, layout):
+def test_second_run(project, layout):
     folder = project(layout)
     adopted(folder)
     # As `./crate lock` leaves them.
@@ -338,12 +338,12 @@ def test_a_second_run_has_nothing_to_do(project, layout):
         if commit:
             existing.commit(folder)
         before = contents(folder)
-        assert adopted(folder) == f"Nothing to do: {folder} has it all.\n"
+        assert adopted(folder) == f"Nothing to do: {folder} has everything.\n"
         assert contents(folder) == before
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "crate", "docker-bake.hcl", "torchcrate/build.py"])
-def test_a_file_in_the_way(project, name):
+def test_existing_file(project, name):
     folder = project("src", files={name: "theirs\n"})
     said = refused(folder)
     assert f" has {name} already" in said
@@ -352,7 +352,7 @@ def test_a_file_in_the_way(project, name):
     assert (folder / name).read_text() != "theirs\n"
 
 
-def test_a_module_of_another_version_is_deleted(project):
+def test_old_module_deleted(project):
     folder = project("src", files={"torchcrate/old.py": "theirs\n", "torchcrate/.gitignore": "x\n"})
     assert " has torchcrate/.gitignore, torchcrate/old.py already" in refused(folder)
     assert "Changed: torchcrate/old.py: deleted" in adopted(folder, "--replace")
@@ -363,14 +363,14 @@ def test_a_module_of_another_version_is_deleted(project):
 @pytest.mark.parametrize(
     "name", ["torchcrate", "tests/image", "Dockerfile/x", "locks/uv.txt/x", "crate/src/lib.rs"]
 )
-def test_a_file_where_a_folder_goes_and_a_folder_where_a_file_goes(project, name):
+def test_file_and_folder_clash(project, name):
     folder = project("src", files={name: "theirs\n"})
     said = refused(folder, "--replace")
     path = re.sub(r"/(x|src/.+)$", "", name)
     assert f" has {path} where a {'folder' if path == name else 'file'} of that name" in said
 
 
-def test_what_is_no_text_and_how_lines_end_is_kept(project):
+def test_bytes_and_line_ends_kept(project):
     folder = project("flat")
     for name in (".gitignore", "pyproject.toml"):
         (folder / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
@@ -395,7 +395,7 @@ PYTEST = {
 
 
 @pytest.mark.parametrize("has", PYTEST)
-def test_a_plain_pytest_passes_by(project, has):
+def test_plain_pytest(project, has):
     table, ini, expected = PYTEST[has]
     text = existing.FLAT["pyproject.toml"]
     text += f"\n[tool.pytest.ini_options]\n{table}\n" if table else ""
@@ -417,7 +417,7 @@ def test_a_plain_pytest_passes_by(project, has):
     assert "test_words.py" in done.stdout and "tests/image" not in done.stdout
 
 
-def test_a_table_that_is_spread_out_keeps_its_order(project):
+def test_pyproject_layout_kept(project):
     text = existing.SRC["pyproject.toml"]
     folder = project("src", files={"tests/test_it.py": "", "pyproject.toml": text})
     adopted(folder)
@@ -456,13 +456,13 @@ REFUSALS = {
     "no torch": (edited("scripts", TORCH, ""), "does not name torch: run `poetry add torch=="),
     "torch in a group": (
         edited("scripts", TORCH, f"{GROUP}\n{TORCH}"),
-        "names torch in the group gpu alone",
+        "names torch only in the group gpu",
     ),
     "torch of one build": (
         edited("scripts", TORCH, 'torch = "2.13.0+cu126"'),
         "takes torch of one build",
     ),
-    "torch from a source": (edited("scripts", TORCH, SOURCE), "takes torch from p, which"),
+    "torch from a source": (edited("scripts", TORCH, SOURCE), "takes torch from p, but"),
     "torchvision from an address": (
         edited("scripts", TORCH, ADDRESS),
         "takes torchvision from https://x/torchvision",
@@ -472,16 +472,16 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("why", REFUSALS)
-def test_what_cannot_be_adopted(project, why):
+def test_refusals(project, why):
     files, says = REFUSALS[why]
     assert says in refused(project("scripts", files=files))
 
 
 def test_no_folder(tmp_path):
-    assert "is no folder: name the project's with --into" in refused(tmp_path / "none")
+    assert "is not a folder: name the project's folder with --into" in refused(tmp_path / "none")
 
 
-def test_this_repository_itself():
+def test_template_itself():
     done = adopt(TOP)
     assert (done.returncode, done.stdout) == (1, "")
     assert (
@@ -490,7 +490,7 @@ def test_this_repository_itself():
     )
 
 
-def test_a_project_that_is_not_in_git(tmp_path):
+def test_no_git(tmp_path):
     for name, text in existing.SCRIPTS.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -498,10 +498,10 @@ def test_a_project_that_is_not_in_git(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train.py", "new.txt"])
-def test_changes_that_are_in_no_commit(project, name):
+def test_uncommitted_changes(project, name):
     folder = project("scripts")
     (folder / name).write_text("# not committed\n")
-    assert "has changes that are in no commit" in refused(folder)
+    assert "has changes that are not committed" in refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -511,7 +511,7 @@ def test_changes_that_are_in_no_commit(project, name):
         ('name = "nvidia-cuda-runtime-cu11"\nversion = "11.7.99"', "cu117"),
     ],
 )
-def test_poetry_lock_says_which_build_it_is(project, package, build):
+def test_build_from_lock(project, package, build):
     folder = project("scripts", files={"poetry.lock": f"[[package]]\n{package}\n"})
     adopted(folder, build=None)
     assert lines(folder, "Dockerfile", r"^ARG TORCH_BUILD=(.+)") == [build]
@@ -520,17 +520,17 @@ def test_poetry_lock_says_which_build_it_is(project, package, build):
 
 
 @pytest.mark.parametrize("text", ["[x", "package = 1", "[[package]]", "package = ['torch']"])
-def test_a_poetry_lock_that_is_none(project, text):
+def test_invalid_lock(project, text):
     folder = project("scripts", files={"poetry.lock": text})
     assert "poetry.lock cannot be read" in refused(folder, build=None)
 
 
 @pytest.mark.parametrize("option", ["--code=it's", "--command=it's"])
-def test_a_quote_that_is_not_closed(project, option):
+def test_open_quote(project, option):
     assert "it's has a quote that is not closed" in refused(project("scripts"), option)
 
 
-def test_a_readme_above_the_project(project):
+def test_readme_outside(project):
     files = edited(
         "scripts", "package-mode = false", 'package-mode = false\nreadme = "../README.md"'
     )
@@ -540,17 +540,17 @@ def test_a_readme_above_the_project(project):
 
 
 @pytest.mark.parametrize("lock", [None, "package = []\n"])
-def test_nothing_says_which_build_it_is(project, lock):
+def test_unknown_build(project, lock):
     folder = project("scripts", files={"poetry.lock": lock})
-    assert "says which GPU build of torch" in refused(folder, build=None)
+    assert "does not say which GPU build of torch" in refused(folder, build=None)
 
 
 @pytest.mark.parametrize("build", ["cpu", "CU 126", "../x"])
-def test_a_gpu_build_that_is_none(project, build):
-    assert f"--build {build} is no GPU build" in refused(project("scripts"), build=build)
+def test_invalid_build(project, build):
+    assert f"--build {build} is not a GPU build" in refused(project("scripts"), build=build)
 
 
-def test_code_and_command_can_be_named(project):
+def test_code_and_command_options(project):
     folder = project("scripts", files={"ml/deep/a.py": "", "ml/b.yaml": ""})
     adopted(folder, "--code=ml/deep train.py ml/b.yaml", "--command=python -m deep.a 'x y'")
     copied = lines(folder, "Dockerfile", r"^COPY --link ([^-].+ /app/src.*)$")
@@ -560,11 +560,11 @@ def test_code_and_command_can_be_named(project):
 
 
 @pytest.mark.parametrize("code", ["none", "../scripts", ".", "models models/../train.py", "/etc"])
-def test_code_that_is_not_there(project, code):
+def test_missing_code(project, code):
     assert "--code names " in refused(project("scripts"), f"--code={code}")
 
 
-def test_a_script_of_poetrys_is_started(project):
+def test_poetry_script(project):
     files = edited(
         "src", "[tool.poetry]\n", '[tool.poetry]\nscripts = { go = "ocean.waves:main" }\n'
     )
@@ -585,8 +585,8 @@ def test_a_script_of_poetrys_is_started(project):
     | st.text(max_size=40).map('[project]\nname = "{}"\nversion = "1"\n[tool.poetry]\n'.format)
     | st.text(max_size=40).map('[tool.poetry.dependencies]\ntorch = "*"\npython = "{}"'.format)
 )
-def test_whatever_pyproject_says_it_is_one_sentence_or_a_project(tmp_path_factory, text):
-    """No traceback, no half-written tree."""
+def test_any_pyproject(tmp_path_factory, text):
+    """The result is a one-sentence error or a whole project."""
     folder = existing.write(tmp_path_factory.mktemp("any"), {"train.py": ""})
     (folder / "pyproject.toml").write_bytes(text.encode(errors="replace"))
     existing.commit(folder)

@@ -1,4 +1,4 @@
-"""What goes on in the background keeps out of the way of what must be alone, and tests of it."""
+"""Background work does not disturb work that must run alone, or a test that patches."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -8,7 +8,7 @@ from template.tests.ahead import turn
 from template.tests.common import PATCHING, unpatched
 
 
-def test_some_go_on_together_and_some_alone(tmp_path):
+def test_together_and_alone(tmp_path):
     going_on, seen = set(), []
 
     def work(number, alone):
@@ -26,13 +26,13 @@ def test_some_go_on_together_and_some_alone(tmp_path):
     assert max(len(each) for each in seen) > 1
 
 
-def test_one_that_fails_keeps_nobody_waiting(tmp_path):
+def test_failure_releases_lock(tmp_path):
     for alone in (True, False, True):
         with suppress(OSError), turn(tmp_path / "lock", alone):
             raise OSError
 
 
-def test_what_a_test_patches_is_kept_from_the_background(monkeypatch):
+def test_patches_hidden(monkeypatch):
     with ThreadPoolExecutor() as pool:
         monkeypatch.setenv("PATCHED", "yes")
         seen = pool.submit(unpatched)

@@ -1,4 +1,4 @@
-"""What the benchmark makes of its figures."""
+"""The benchmark's tables and counters."""
 
 import json
 import platform
@@ -14,7 +14,7 @@ FIGURES = ("seconds", "cpu", "written", "fetched", "pushed", "pulled", "peak")
 
 
 def results(**factors):
-    """Return the figures of contenders, each a multiple of the same."""
+    """Return figures of contenders, each a multiple of the same figures."""
     found = {"build": "cpu", "machine": "2 cores"}
     for name, factor in factors.items():
         found[name] = {scene: dict.fromkeys(FIGURES, 20000000.0 * factor) for scene in SCENES}
@@ -22,28 +22,28 @@ def results(**factors):
     return found
 
 
-def test_times_are_ratios_to_the_article():
+def test_time_ratios():
     text = tables.tables(results(article=1, ours=0.25))
     assert "| build from nothing | 20000000.0 s | 0.25 |" in text
 
 
-def test_processor_time_is_that_of_all_programs():
+def test_processor_time():
     own, all_programs = time.process_time(), watch.busy()
     while time.process_time() < own + 0.5:
         pass
     assert watch.busy() >= all_programs + 0.45  # the kernel counts in hundredths
 
 
-def test_bytes_are_absolute():
+def test_bytes():
     text = tables.tables(results(article=1, ours=0.01))
     assert "| push after adding a dependency | 20 | 0.20 |" in text
 
 
-def test_what_is_left_of_an_image_is_named():
+def test_rest_of_image():
     assert "| all else | 19 |" in tables.tables(results(ours=1))
 
 
-def test_limits_stand_beside_the_figures():
+def test_limits():
     found = results(article=1, ours=0.01) | {
         "limits": {"fetched": 5, "unpacked": 5, "package": 70000}
     }
@@ -52,7 +52,7 @@ def test_limits_stand_beside_the_figures():
     assert "| push after a code edit | 20 | 0.20 |  |" in text
 
 
-def test_a_scene_that_was_not_measured_is_no_zero(tmp_path):
+def test_missing_scene(tmp_path):
     found = results(article=1, ours=1)
     del found["article"]["push"]
     file = tmp_path / "cpu.json"
@@ -61,7 +61,7 @@ def test_a_scene_that_was_not_measured_is_no_zero(tmp_path):
         tables.write(file)
 
 
-def test_a_scene_that_a_build_does_not_have_is_left_out():
+def test_build_without_scene():
     found = results(article=1, ours=1)
     for name in ("article", "ours"):
         for scene in [scene for scene in found[name] if scene.startswith("torch bump")]:
@@ -70,7 +70,7 @@ def test_a_scene_that_a_build_does_not_have_is_left_out():
     assert "bump" not in text and "push after adding a dependency" in text
 
 
-def test_the_wheel_that_fits_counts(tmp_path):
+def test_wheel_sizes(tmp_path):
     def wheel(name, size=0):
         return {"url": f"https://index.test/{name}"} | ({"size": size} if size else {})
 
@@ -110,5 +110,5 @@ def test_the_wheel_that_fits_counts(tmp_path):
         ("numpy (>=2.3,<3.0)", "numpy (>=2.3,<3.0)"),
     ],
 )
-def test_the_bump_is_of_torch_alone(need, wanted):
+def test_bump(need, wanted):
     assert contenders.bumped(need) == wanted

@@ -1,4 +1,4 @@
-"""A torch build is locked from a list of its wheels' digests."""
+"""`./crate lock-digests` locks a torch build from a list of digests."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ def file(tmp_path, monkeypatch):
     return file
 
 
-def test_takes_the_builds_wheels_of_this_version(file):
+def test_wheels_of_build_and_version(file):
     text = lock.torch_lock("cpu", poetry_lock(torch="1.0"), None)
     assert text == (
         "--index-url https://download.pytorch.org/whl/cpu\n"
@@ -39,7 +39,7 @@ def test_takes_the_builds_wheels_of_this_version(file):
     )
 
 
-def test_takes_what_else_the_builds_torch_needs(file):
+def test_triton(file):
     wheel = '\n[[wheel]]\nname="triton"\nversion="2.0"\nplatform="linux_x86_64"\nsha256="{}"'
     file.write_text(file.read_text() + wheel.format("5" * 64))
     poetry = poetry_lock(torch="1.0", triton="2.0")
@@ -49,19 +49,19 @@ def test_takes_what_else_the_builds_torch_needs(file):
     assert f"--hash=sha256:{'5' * 64}" in text
 
 
-def test_that_lack_one(file):
+def test_missing_digest(file):
     with pytest.raises(LockError, match="has no digest of torchvision for cpu"):
         lock.torch_lock("cpu", poetry_lock(torch="1.0", torchvision="0.1"), None)
 
 
 @pytest.mark.parametrize("text", ["no [toml", "wheel = 1", "[[wheel]]\nname = 'torch'"])
-def test_a_list_of_digests_that_is_none(tmp_path, text):
+def test_invalid_list(tmp_path, text):
     file = tmp_path / "digests.toml"
     file.write_text(text)
-    with pytest.raises(LockError, match="digests.toml is no list of digests"):
+    with pytest.raises(LockError, match="digests.toml is not a list of digests"):
         digests.from_digests(file, "cpu", poetry_lock(torch="1.0"))
 
 
-def test_a_list_that_is_not_there(tmp_path):
-    with pytest.raises(LockError, match="digests.toml is no list of digests"):
+def test_no_list(tmp_path):
+    with pytest.raises(LockError, match="digests.toml is not a list of digests"):
         digests.from_digests(tmp_path / "digests.toml", "cpu", poetry_lock(torch="1.0"))

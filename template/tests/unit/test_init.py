@@ -1,4 +1,4 @@
-"""`./crate init` makes the template somebody's project, whole or not at all."""
+"""What `./crate init` makes of the template, and what it refuses."""
 
 import fcntl
 import json
@@ -42,13 +42,13 @@ OLD_NAME, OLD_PACKAGE = init.names({"pyproject.toml": (TOP / "pyproject.toml").r
 
 @pytest.fixture(scope="session", autouse=True)
 def git_settings(tmp_path_factory):
-    """Have git and its children read these settings alone, and Python's be the default ones."""
+    """Let git read only these settings, and Python its default ones."""
     file = tmp_path_factory.mktemp("git") / "config"
     file.write_text(GITCONFIG)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CONFIG_GLOBAL", str(file))
         patch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # commands leave what users' do
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # as for users
         patch.delenv("PYTHONPYCACHEPREFIX", raising=False)
         yield
 
@@ -60,7 +60,7 @@ def pristine(git_settings, tmp_path_factory):
 
 @pytest.fixture
 def template(pristine, tmp_path):
-    """Return a clone of the template, in a folder that is called as a project would be."""
+    """Return a clone of the template, in a folder with a project's name."""
     return shutil.copytree(pristine, tmp_path / "some project", symlinks=True)
 
 
@@ -79,7 +79,7 @@ def files(pristine):
 
 
 def sentence(done):
-    """Return the one sentence of a command that was refused."""
+    """Return the one-sentence error of a command."""
     assert done.returncode == 1, done.stdout
     assert done.stdout == ""
     (line,) = (line for line in done.stderr.splitlines() if line)
@@ -91,41 +91,41 @@ def sentence(done):
 
 
 def found(folder, *patterns):
-    """Return the lines of tracked files that a pattern of git's is in."""
+    """Return the lines of tracked files that match a pattern, from `git grep`."""
     return run(folder, "git", "grep", "--cached", "-nE", *patterns).stdout
 
 
-def test_no_word_of_the_template_stays(project):
-    """Its own name is the machinery's too, so that only what names a project is looked at."""
+def test_no_template_name(project):
+    """The template's name is also in torchcrate/, so only places that name a project count."""
     name = rf"^# {OLD_NAME}|the {OLD_NAME} maintainers|(name = |default = )\"{OLD_NAME}\""
     assert found(project, "-e", name, "-e", "A template for", "--", ".", ":!torchcrate") == ""
 
 
-def test_no_path_of_the_template_stays(project):
+def test_no_template_path(project):
     assert found(project, "-e", r"\btemplate/", "-e", r"(from|import) template\b") == ""
     assert found(project, "-e", "<!-- /?template -->") == ""
 
 
-def test_the_samples_package_is_renamed_wherever_it_is_imported_or_run(project):
+def test_package_renamed(project):
     old = rf"src/{OLD_PACKAGE}|(from|import|-m) {OLD_PACKAGE}\b|\"-m\", \"{OLD_PACKAGE}\""
     assert found(project, "-e", old) == ""
     assert not (project / "src" / OLD_PACKAGE).exists()
     package = "\n".join(file.read_text() for file in (project / "src" / PACKAGE).glob("*.py"))
     assert f"from {PACKAGE} import" in package
     assert f"from {PACKAGE} import" in (project / "tests/test_train.py").read_text()
-    # Where it is a word, it stays one.
+    # As a word it stays.
     assert "handwritten digits" in (project / "src" / PACKAGE / "__init__.py").read_text()
 
 
-def test_the_machinery_is_the_templates(project, pristine):
-    """An update tells by it whether somebody edited it."""
+def test_same_machinery(project, pristine):
+    """torchcrate/ is not changed, so that an update can see edits of it."""
     tree = git(project, "write-tree")
     assert git(project, "rev-parse", f"{tree}:torchcrate") == (
         git(pristine, "rev-parse", "HEAD:torchcrate")
     )
 
 
-def test_the_command_works_without_the_templates(project):
+def test_crate_works(project):
     done = run(project, "./crate", "--help")
     assert done.returncode == 0, done.stderr
     listed = set(re.findall(r"^    ([a-z-]+)\b", done.stdout, re.M))
@@ -135,7 +135,7 @@ def test_the_command_works_without_the_templates(project):
     assert crate(project, "check").returncode == 0
 
 
-def test_everything_says_the_same(project):
+def test_answers_in_files(project):
     made = tomllib.loads((project / "pyproject.toml").read_text())
     assert made["project"]["name"] == NAME
     assert made["project"]["description"] == ANSWERS["description"]
@@ -156,7 +156,7 @@ def test_everything_says_the_same(project):
     assert description == ANSWERS["description"]
 
 
-def test_pyproject_keeps_its_comments_and_order(project, pristine):
+def test_pyproject_layout_kept(project, pristine):
     before = (pristine / "pyproject.toml").read_text().splitlines()
     after = (project / "pyproject.toml").read_text().splitlines()
     keys = ("name = ", "version = ", "description = ", "authors = ", "packages = ", '"tests/**"')
@@ -167,58 +167,58 @@ def test_pyproject_keeps_its_comments_and_order(project, pristine):
     assert [line.partition(" ")[0] for line in after] == [line.partition(" ")[0] for line in other]
 
 
-def test_renovate_looks_where_the_project_has_files(project, pristine):
+def test_renovate_paths(project, pristine):
     before, after = (
         json.loads((folder / ".github/renovate.json").read_text()) for folder in (pristine, project)
     )
-    del before["ignorePaths"]  # all of them the template's
+    del before["ignorePaths"]  # all are the template's
     before["pip_requirements"]["managerFilePatterns"].remove(r"/^template/tools\.in$/")
     assert after == before
 
 
-def test_the_lock_is_the_templates_and_valid(project, pristine):
+def test_same_lock(project, pristine):
     assert (project / "poetry.lock").read_bytes() == (pristine / "poetry.lock").read_bytes()
     done = run(project, str(TOP / ".tools/poetry/bin/poetry"), "check", "--lock")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_binary_files_are_untouched(project, pristine):
+def test_binary_files(project, pristine):
     digits = "data/digits.csv.gz"
     assert (project / "src" / PACKAGE / digits).read_bytes() == (
         pristine / "src" / OLD_PACKAGE / digits
     ).read_bytes()
 
 
-def test_all_is_staged_and_nothing_committed(project, pristine):
+def test_all_staged(project, pristine):
     assert git(project, "rev-parse", "HEAD") == git(pristine, "rev-parse", "HEAD")
     assert git(project, "diff", "--name-only") == ""
     assert git(project, "ls-files", "--others", "--exclude-standard") == ""
 
 
-def test_it_records_the_tree_and_the_answers(project, pristine):
+def test_record(project, pristine):
     recorded = tomllib.loads((project / ".template.toml").read_text())
     assert recorded["tree"] == git(pristine, "rev-parse", "HEAD^{tree}")
     assert recorded["version"] == VERSION
     assert recorded["answers"] == ANSWERS | {"year": time.strftime("%Y")}
 
 
-def test_what_is_about_the_template_alone_goes(project):
-    """With the bytecode of the command that made the project."""
+def test_template_files_removed(project):
+    """So does the bytecode of the command that made the project."""
     assert (project / "torchcrate/__pycache__").is_dir()
     assert [name for name in init.TEMPLATE_ONLY if (project / name).exists()] == []
 
 
-def test_the_project_is_clean(project, tmp_path):
-    """With the longest package."""
+def test_lint(project, tmp_path):
+    """Even with the longest package name."""
     folder = shutil.copytree(project, tmp_path / "p", symlinks=True)
     lint = crate(folder, "lint")
-    edits = git(folder, "diff")  # by what the hooks mend
+    edits = git(folder, "diff")  # made by hooks
     assert (lint.returncode, edits) == (0, ""), lint.stdout + lint.stderr + edits
 
 
 @pytest.mark.parametrize("sample", [True, False], ids=["sample", "no sample"])
-def test_the_projects_contract_can_be_held(project, tmp_path, sample):
-    """Also with the sample deleted as the message says: no other test leans on it."""
+def test_contract_collected(project, tmp_path, sample):
+    """No other test needs the sample, which the message says how to delete."""
     folder = shutil.copytree(project, tmp_path / "p", symlinks=True)
     if not sample:
         git(folder, "rm", "-r", "--quiet", "--force", *SAMPLE)
@@ -232,8 +232,8 @@ def test_the_projects_contract_can_be_held(project, tmp_path, sample):
     assert "tests/image/torch/test_torch_build.py" in done.stdout
 
 
-def test_how_much_a_project_holds(project):
-    """Locks, packed data and keys are not counted; the limits may only fall."""
+def test_project_size(project):
+    """Locks, packed data and keys do not count. Lower the limits, never raise them."""
     names = [
         name
         for name in git(project, "ls-files").splitlines()
@@ -255,7 +255,7 @@ def test_how_much_a_project_holds(project):
     assert lines(code) <= 6420
 
 
-def test_what_it_says_is_next(template):
+def test_next_steps(template):
     done = crate(template, "init", name="my-project")
     assert done.stderr == ""
     assert "src/my_project" in done.stdout
@@ -272,13 +272,13 @@ def test_what_it_says_is_next(template):
 
 
 def at_a_terminal():
-    """Make Ctrl-C reach this process, also where a shell without jobs started all in the back."""
+    """Let Ctrl-C reach this process, even if a shell without job control started it."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def terminal(folder, *answers):
-    """Run `./crate init` in a terminal, answer; return its exit code and what was on the screen."""
+    """Run `./crate init` in a terminal with answers; return its exit code and output."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "crate", "init"],
@@ -308,9 +308,9 @@ def terminal(folder, *answers):
     return process.wait(), screen.replace("\x00", "").replace("\r\n", "\n")
 
 
-def test_it_asks_in_a_terminal(template):
+def test_questions(template):
     git(template, "remote", "add", "origin", "git@github.com:me/some-project.git")
-    # A bad name is asked for again; then every suggestion but one.
+    # A bad name, a good one, then all suggestions but one.
     code, screen = terminal(template, "torch\n", "\n", "\n", "Quite mine\n", "\n", "\n", "\n")
     assert code == 0, screen
     assert "torch is a package that the project depends on" in screen
@@ -329,16 +329,16 @@ def test_it_asks_in_a_terminal(template):
 
 
 @pytest.mark.parametrize("key", ["\x04", "\x03"], ids=["Ctrl-D", "Ctrl-C"])
-def test_stopping_it_while_it_asks(template, key):
+def test_stop_at_question(template, key):
     before = snapshot(template)
     code, screen = terminal(template, "my-project\n", key)
     assert code, screen
-    assert "ERROR: It was stopped before it was done: nothing was written." in screen
+    assert "ERROR: Stopped before the end: nothing was written." in screen
     assert "Traceback" not in screen
     assert snapshot(template) == before
 
 
-def test_a_clone_of_the_template_suggests_nothing_of_it(pristine, tmp_path):
+def test_no_suggestion_from_clone(pristine, tmp_path):
     folder = shutil.copytree(pristine, tmp_path / OLD_NAME, symlinks=True)
     git(folder, "remote", "add", "origin", f"https://github.com/them/{OLD_NAME}.git")
     code, screen = terminal(folder, "mine\n", *["\n"] * 5)
@@ -351,23 +351,23 @@ def test_a_clone_of_the_template_suggests_nothing_of_it(pristine, tmp_path):
 # ---- Refusing ----
 
 REFUSED = {
-    "--name=": "'' is no name for a project",
-    "--name=-x": "'-x' is no name for a project",
-    "--name=a b": "'a b' is no name for a project",
-    "--name=über": "'über' is no name for a project",
-    "--name=a\n": r"'a\\n' is no name for a project",
-    f"--name={'a' * 101}": "is no name for a project",
+    "--name=": "'' is not a valid project name",
+    "--name=-x": "'-x' is not a valid project name",
+    "--name=a b": "'a b' is not a valid project name",
+    "--name=über": "'über' is not a valid project name",
+    "--name=a\n": r"'a\\n' is not a valid project name",
+    f"--name={'a' * 101}": "is not a valid project name",
     f"--name={OLD_NAME.upper()}": "is the template's own name",
     "--name=Torch": "Torch is a package that the project depends on",
     "--name=NumPy": "NumPy is a package that the project depends on",
-    "--name=3d": "'3d' is no name for a Python package",
-    "--name=class": "'class' is no name for a Python package",
+    "--name=3d": "'3d' is not a valid package name",
+    "--name=class": "'class' is not a valid package name",
     "--name=queue": "A package queue would hide another",
-    f"--name={'a' * 41}": "has 41 letters, and the template's lines have room for 40",
-    "--package=My_package": "'My_package' is no name for a Python package",
-    "--package=päckage": "is no name for a Python package",
-    "--package=a-b": "'a-b' is no name for a Python package",
-    "--package=": "'' is no name for a Python package",
+    f"--name={'a' * 41}": "has 41 letters, and at most 40 are allowed",
+    "--package=My_package": "'My_package' is not a valid package name",
+    "--package=päckage": "is not a valid package name",
+    "--package=a-b": "'a-b' is not a valid package name",
+    "--package=": "'' is not a valid package name",
     "--package=torchvision": "A package torchvision would hide another",
     "--package=tests": "A package tests would hide another",
     "--package=typing_extensions": "would hide another",
@@ -375,16 +375,16 @@ REFUSED = {
     "--description=": "The description '' is not one line",
     "--description=a\nb": r"The description 'a\\nb' is not one line",
     "--description=a\x1b[2J": r"The description 'a\\x1b\[2J' is not one line",
-    "--author=": "'' is no author",
-    "--author=Me, Myself": "'Me, Myself' is no author",
-    "--author=Me <me>": "'Me <me>' is no author",
-    "--author=Me <me@localhost>": "'Me <me@localhost>' is no author",
-    "--author=<me@example.com>": "is no author",
-    "--image=My-Project": "'My-Project' is no name for an image",
-    "--image=a:tag": "'a:tag' is no name for an image",
-    "--image=a/": "'a/' is no name for an image",
-    "--repository=project": "'project' is no GitHub repository",
-    "--repository=https://github.com/a/b": "is no GitHub repository",
+    "--author=": "'' is not a valid author",
+    "--author=Me, Myself": "'Me, Myself' is not a valid author",
+    "--author=Me <me>": "'Me <me>' is not a valid author",
+    "--author=Me <me@localhost>": "'Me <me@localhost>' is not a valid author",
+    "--author=<me@example.com>": "is not a valid author",
+    "--image=My-Project": "'My-Project' is not a valid image name",
+    "--image=a:tag": "'a:tag' is not a valid image name",
+    "--image=a/": "'a/' is not a valid image name",
+    "--repository=project": "'project' is not a GitHub repository",
+    "--repository=https://github.com/a/b": "is not a GitHub repository",
 }
 
 
@@ -400,27 +400,27 @@ def test_bad_answers(files, tmp_path, flag):
     "flags, says",
     [
         ([], "The name is missing: add --name my-project."),
-        (["--name=a b"], "'a b' is no name"),
-        (["--name=a", "--into=."], "is there already"),
+        (["--name=a b"], "'a b' is not a valid project name"),
+        (["--name=a", "--into=."], "exists already"),
         (["--name=a", "--into=no/such/folder"], "There is no folder"),
         (["--name=a", "--answers=no/such"], "no/such has no answers"),
-        (["--name=class", "--into=new"], "'class' is no name for a Python package"),
+        (["--name=class", "--into=new"], "'class' is not a valid package name"),
     ],
 )
-def test_what_is_refused_changes_nothing(template, flags, says):
+def test_refusal_changes_nothing(template, flags, says):
     before = snapshot(template)
     assert says in sentence(crate(template, "init", *flags))
     assert snapshot(template) == before
     assert list(template.parent.iterdir()) == [template]
 
 
-def test_no_author_anywhere(template, monkeypatch):
+def test_no_author(template, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     assert "The author is missing: add --author " in sentence(crate(template, "init", name="a"))
 
 
-def test_gits_author_may_have_no_address(template):
-    """One that Poetry would not take, such as root@localhost, is left out."""
+def test_author_without_address(template):
+    """An address that Poetry refuses, such as root@localhost, is left out."""
     git(template, "config", "user.email", "root@localhost")
     assert crate(template, "init", name="a").returncode == 0
     recorded = tomllib.loads((template / ".template.toml").read_text())["answers"]
@@ -429,7 +429,7 @@ def test_gits_author_may_have_no_address(template):
 
 @pytest.mark.parametrize("name", ["README.md", "new"])
 @pytest.mark.parametrize("into", [False, True], ids=["here", "into"])
-def test_a_dirty_tree(template, name, into):
+def test_dirty_tree(template, name, into):
     with (template / name).open("a") as file:
         file.write("mine\n")
     before = snapshot(template)
@@ -439,20 +439,20 @@ def test_a_dirty_tree(template, name, into):
     assert list(template.parent.iterdir()) == [template]
 
 
-def test_a_second_run(project):
-    """The command is gone with the template; a project that kept it is told what there is."""
+def test_second_run(project):
+    """A project has no command `init`. The function names the command to use instead."""
     before = snapshot(project)
     done = crate(project, "init", name="other")
     assert done.returncode == 2 and "invalid choice: 'init'" in done.stderr
-    with pytest.raises(init.InitError, match="was initialised already.+`./crate update --template"):
+    with pytest.raises(init.InitError, match="is a project already.+`./crate update --template"):
         init.tree_to_take(project)
     assert snapshot(project) == before
 
 
-def test_no_git_repository(template):
+def test_no_git(template):
     shutil.rmtree(template / ".git")
     before = snapshot(template)
-    assert "is no git repository: run `git init" in sentence(crate(template, "init", **ANSWERS))
+    assert "is not a git repository: run `git init" in sentence(crate(template, "init", **ANSWERS))
     assert snapshot(template) == before
 
 
@@ -462,8 +462,8 @@ def test_no_template(tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 15])
-def test_a_failure_half_way_changes_nothing(template, monkeypatch, count):
-    """The disk is full after some files."""
+def test_full_disk(template, monkeypatch, count):
+    """The disk is full after `count` files."""
     before, left = snapshot(template), [count]
     write_bytes = init.Path.write_bytes
 
@@ -481,7 +481,7 @@ def test_a_failure_half_way_changes_nothing(template, monkeypatch, count):
     assert snapshot(template) == before
 
 
-def test_stopping_it_while_it_writes(template, monkeypatch):
+def test_stop_while_writing(template, monkeypatch):
     before = snapshot(template)
 
     git_must = init.git_must
@@ -501,14 +501,14 @@ def test_stopping_it_while_it_writes(template, monkeypatch):
 # ---- A new folder ----
 
 
-def test_a_new_folder(project, template, tmp_path):
-    """It is the same project, without the template's history, and the clone stays as it was."""
+def test_new_folder(project, template, tmp_path):
+    """The same project, without the template's history; the clone does not change."""
     before = snapshot(template)
     into = tmp_path / "new project"
     done = crate(template, "init", into="../new project", **ANSWERS)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert f"All of it is in {into}: begin with `cd " in done.stdout
+    assert f"The project is in {into}: begin with `cd " in done.stdout
     assert git(into, "write-tree") == git(project, "write-tree")
     assert run(into, "git", "log", "--all").stdout == ""
     assert git(into, "remote") == ""
@@ -520,8 +520,8 @@ def test_a_new_folder(project, template, tmp_path):
 
 
 @pytest.mark.parametrize("into", [False, True], ids=["here", "into"])
-def test_the_answers_of_another_project(project, template, tmp_path, into):
-    """And a word about one of them, which counts more."""
+def test_answers_option(project, template, tmp_path, into):
+    """An option replaces one of them."""
     more = {"into": str(tmp_path / "new")} if into else {}
     answers = str(project / ".template.toml")
     done = crate(template, "init", answers=answers, description="Other", **more)
@@ -531,8 +531,8 @@ def test_the_answers_of_another_project(project, template, tmp_path, into):
     assert tomllib.loads(text)["answers"] == recorded | {"description": "Other"}
 
 
-def test_its_name_is_the_folders(template, tmp_path):
-    """Asked for in a terminal, the name is suggested after the new folder, not after the clone."""
+def test_name_from_folder(template, tmp_path):
+    """The suggested name is the new folder's, not the clone's."""
     found = init.suggestions("", tmp_path / "new project")
     assert found == {"name": "new-project"}
 
@@ -541,7 +541,7 @@ def test_its_name_is_the_folders(template, tmp_path):
 
 
 def texts(likely):
-    """Return a strategy for answers, good ones more often than not: one bad one spoils all."""
+    """Return a strategy for mostly good answers, because one bad answer fails the command."""
     anything = st.text(max_size=50) | st.text(string.printable, max_size=50)
     return st.integers(0, 9).flatmap(lambda number: likely if number else anything)
 
@@ -560,11 +560,11 @@ GIVEN = st.fixed_dictionaries(
 )
 
 
-def test_any_answers_give_one_sentence_or_a_valid_project(files, tmp_path):
-    """Never a traceback; what Poetry itself says of the pyproject.toml files comes at the end."""
+def test_any_answers(files, tmp_path):
+    """Never a traceback. At the end, Poetry checks all pyproject.toml files at once."""
     made = []
     count = {"refused": 0}
-    light = {  # all that has the name in it, and poetry.lock for what is taken
+    light = {  # the files with the name in them, and poetry.lock for the names in use
         path: content
         for path, content in files.items()
         if path in init.SPECIAL or path == "poetry.lock" or path.startswith("src/")
@@ -632,7 +632,7 @@ for text in json.load(sys.stdin):
         ("a.bin", "\0import old_name", "\0import old_name"),
     ],
 )
-def test_which_word_is_which(path, before, after):
+def test_rename(path, before, after):
     files = {
         "pyproject.toml": b'[project]\nname = "old-name"\n'
         b'[tool.poetry]\npackages = [{ include = "old_name", from = "src" }]\n',
@@ -661,7 +661,7 @@ def test_which_word_is_which(path, before, after):
         ("/github.com/me", ""),
     ],
 )
-def test_the_repository_is_gits_origin_on_github(tmp_path, origin, suggested):
+def test_repository_from_origin(tmp_path, origin, suggested):
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "remote", "add", "origin", origin)
     assert init.suggestions("a", tmp_path)["repository"] == suggested

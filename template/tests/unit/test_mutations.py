@@ -1,4 +1,4 @@
-"""The table of mutations is complete: it names every test of the contract."""
+"""The table of mutations names every test of the contract."""
 
 import ast
 
@@ -7,13 +7,12 @@ from template.tests.common import CONTRACT
 from template.tests.edits import Mutation, together
 
 TABLE = [mutation for found in mutations.STAGES.values() for mutation in found]
-# torchvision's operators need the real torchvision, and mutations are of images that every machine
-# can build: the stubs, and the CPU image, which is without torchvision where PyTorch's index is
-# out of reach.
+# This test needs the real torchvision. Mutations break only images that every machine can build:
+# the stubs, and the CPU image, which has no torchvision if PyTorch's index is out of reach.
 UNNAMED = {"torch/test_torch_computes.py::test_torchvision_operators"}
 
 
-def test_every_test_of_the_contract_is_named():
+def test_all_contract_tests_named():
     tests = {
         f"{file.relative_to(place)}::{node.name}"
         for place in CONTRACT
@@ -27,15 +26,15 @@ def test_every_test_of_the_contract_is_named():
     assert named <= tests
 
 
-def test_everything_forbidden_in_runtime_is_named():
+def test_all_forbidden_files_named():
     text = (CONTRACT[0] / "runtime/test_slim.py").read_text()
     (forbidden,) = (node.value for node in ast.parse(text).body if isinstance(node, ast.Assign))
     said = " ".join(mutation.says for mutation in TABLE)
     assert [what for what in ast.literal_eval(forbidden) if f"{what}: [" not in said] == []
 
 
-def test_mutations_share_an_image_unless_one_would_hide_another():
-    """By test, by what torch they need, and by what keeps them apart."""
+def test_shared_images():
+    """They are grouped by test, by torch (stub or real) and by what keeps them apart."""
 
     def mutation(broken, noticed, **more):
         return Mutation(broken, noticed, "", **more)
@@ -55,7 +54,7 @@ def test_mutations_share_an_image_unless_one_would_hide_another():
     assert ["".join(m.broken for m in image) for image in images] == ["abef", "c", "d", "gh", "i"]
 
 
-def test_every_mutation_is_in_one_image():
+def test_one_image_each():
     for found in mutations.STAGES.values():
         images = together(found, mutations.SEVERAL)
         assert sorted(m.broken for image in images for m in image) == sorted(

@@ -1,4 +1,4 @@
-"""What `./crate reproduce` says of two layers that are not the same."""
+"""How `./crate reproduce` reports two layers that differ."""
 
 import io
 import tarfile
@@ -9,7 +9,7 @@ from template import reproduce
 
 
 def layer(**changes):
-    """Return what is in a layer of one file, as reproduce reads it."""
+    """Return the files that reproduce finds in a layer with one file."""
     content = changes.pop("content", b"words")
     entry = tarfile.TarInfo("app/file")
     entry.size = len(content)
@@ -35,10 +35,10 @@ def layer(**changes):
         ({"name": "app/.wh.file"}, "only in the"),
     ],
 )
-def test_what_differs_is_named(changes, says):
+def test_difference(changes, says):
     lines = reproduce.compare({3: layer()}, {3: layer(**changes)})
     assert lines and all(line.startswith("layer 4, /app/") and says in line for line in lines)
 
 
-def test_what_is_the_same_is_not():
+def test_no_difference():
     assert reproduce.compare({0: layer()}, {0: layer()}) == []

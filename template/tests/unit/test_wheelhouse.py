@@ -1,4 +1,4 @@
-"""Stub wheels have the names, versions and digests that a lock can pin."""
+"""Stub wheels and the locks that pin them."""
 
 import hashlib
 import tomllib
@@ -46,7 +46,7 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_the_lock_keeps_all_but_its_digests(project):
+def test_only_digests_change(project):
     wheelhouse.stub(project, "cu118", project / "wheels")
     text = (project / "locks/torch.cu118.txt").read_text()
     for name in ("torch-2.0.1+cu118", "nvidia_cublas_cu11-11.11.3.6"):
@@ -57,12 +57,12 @@ def test_the_lock_keeps_all_but_its_digests(project):
     assert split_locks.pins(text) == split_locks.pins(LOCK)
 
 
-def test_torch_needs_its_kin_and_its_plain_packages():
+def test_requirements_of_torch():
     found = wheelhouse.requirements(tomllib.loads(POETRY_LOCK), "torch", LOCK)
     assert found == ["jinja2", "nvidia-cublas-cu11==11.11.3.6"]
 
 
-def test_the_same_stub_twice_is_the_same_file(tmp_path):
+def test_same_stub_twice(tmp_path):
     files = [
         wheelhouse.wheel(tmp_path / str(i), "torch", "2.0.1+cpu", "cpu", ["jinja2"]).read_bytes()
         for i in range(2)
@@ -73,5 +73,5 @@ def test_the_same_stub_twice_is_the_same_file(tmp_path):
 @pytest.mark.parametrize(
     "build, cuda", [("cu118", "11.8"), ("cu130", "13.0"), ("cpu", None), ("rocm6.4", None)]
 )
-def test_the_cuda_that_a_build_names(build, cuda):
+def test_cuda_version(build, cuda):
     assert wheels.cuda(build) == cuda

@@ -13,7 +13,7 @@ USERS = pytest.mark.parametrize(
 
 
 def ask(host, names, before=""):
-    """Return what Python says of itself under each name."""
+    """Return {name: what Python prints about itself}."""
     asked = "; ".join(f"{before} {name} -c '{FACTS}' || echo no {name}" for name in names)
     return dict(zip(names, host.run(asked).stdout.splitlines(), strict=True))
 

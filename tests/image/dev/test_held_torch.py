@@ -7,7 +7,7 @@ import pytest
 from torchcrate import build as build_script
 from torchcrate.testing.held import hold_still
 
-# (command, what pyproject.toml has afterwards, what it does not have)
+# {command: (a package that pyproject.toml then has, one that it has not)}
 COMMANDS = {
     "poetry install": ("", ""),
     "poetry sync": ("", ""),

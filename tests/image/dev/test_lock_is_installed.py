@@ -8,7 +8,7 @@ def test_nothing_to_install(image, docker_run, seen):
     folders = (
         f"{image.project}:/mnt/here:ro",
         f"{image.project}/torchcrate/stages/locks:/mnt/locks:ro",
-        f"{image.project}/packages:/mnt/project/packages:ro",  # where they lay in the build
+        f"{image.project}/packages:/mnt/project/packages:ro",  # where the build has them
     )
     groups, dev_groups, extras = map(image.build_arg, ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS"))
     command = (
@@ -29,7 +29,7 @@ def test_nothing_to_install(image, docker_run, seen):
 
 
 def test_dev_group(host, image, seen):
-    """All packages of the groups for development are installed."""
+    """All packages of the groups in DEV_GROUPS are installed."""
     names = set(split_locks.listed(image.build_arg("DEV_GROUPS")))
     wanted = {
         package["name"]

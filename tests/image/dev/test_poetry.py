@@ -6,7 +6,7 @@ import pytest
 
 ELSEWHERE = "mkdir -p /tmp/else && cp /app/pyproject.toml /tmp/else && cd /tmp/else"
 EMPTY = "env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/tmp"
-# (the folder, what happened to the environment before)
+# {folder and environment: command}
 WAYS = {
     "in the project": "cd /app && {}",
     "in the project, no environment": f"cd /app && {EMPTY} {{}}",
@@ -54,7 +54,7 @@ def test_uses_venv(host, way, seen):
 
 
 def test_system_stays_clean(inside, seen):
-    """As root, far from any .venv, Poetry still installs into /app/.venv."""
+    """As root, in a folder without .venv, Poetry still installs into /app/.venv."""
     host = inside("root")
     package = '[project]\nname = "trap"\nversion = "1"\nrequires-python = ">=3.11"\n'
     host.check_output(

@@ -23,7 +23,7 @@ STATE = re.compile(
     r"|etc/apt/(sources\.list\.d|preferences\.d|keyrings)/deadsnakes(\.\w+)?"
     r"|etc/apt/sources\.list(\.d/[^/]+\.(list|sources))?"  # APT_MIRROR
 )
-# … and writes again at each installation, a few kilobytes.
+# Of these, the files that each later installation writes again: a few kilobytes.
 REWRITTEN = re.compile(r"var/(lib/dpkg|cache/debconf|log)/.+|etc/ld\.so\.cache")
 # What `python -m venv` and the base stage put into an environment without packages.
 EMPTY_VENV = re.compile(
@@ -54,7 +54,7 @@ def packages(status):
 
 
 def installed(contents):
-    """Return {name of a distribution: [[path, digest as RECORD has it], …]}, by paths."""
+    """Return {distribution: [(path, hash in RECORD), …]}."""
     found = {}
     for path, entry in contents.files.items():
         match = re.fullmatch(rf"{re.escape(SITE)}/([^/]+)-[^/-]+\.dist-info/RECORD", path)
@@ -106,7 +106,7 @@ def test_system_files(contents, seen):
         and not STATE.fullmatch(path)
         and not files[path].target.startswith("/etc/alternatives/")
     ]
-    assert not strange, f"nobody accounts for {strange[:5]}"
+    assert not strange, f"no apt package has {strange[:5]}"
     seen(f"{len(outside)} files")
 
 
@@ -133,7 +133,7 @@ def test_pruned_files(contents, image, torch_lock, seen):
     listed = {path for path in of_torch(contents, torch_lock) if pattern.match(path)}
     there = sorted(listed & files.keys())
     if image.build_arg("PRUNE") == "yes":
-        assert not there, f"nothing loads {there[:5]}"
+        assert not there, f"not pruned: {there[:5]}"
     else:
         assert len(there) == len(listed), f"pruned: {sorted(listed - files.keys())[:5]}"
     seen(f"{len(listed)} files, {'kept' if there else 'left out'}")
@@ -207,7 +207,7 @@ def test_written_once(contents, seen):
             elif name.startswith(".wh."):
                 gone = posixpath.join(folder, name[4:])
                 twice += [f"{p} (deleted)" for p in above if p == gone or p.startswith(f"{gone}/")]
-            # Both trees are environments, with the few kilobytes that venv makes.
+            # Torch's layer and those above each have venv's own files, a few kilobytes.
             elif not entry.is_folder and path in above and not small.fullmatch(path):
                 twice.append(path)
         above |= {path for path, entry in layer.entries.items() if not entry.is_folder}
@@ -263,7 +263,7 @@ def test_bytecode(contents, seen):
     """Packages have bytecode, checked by the source's hash. Their tests have none."""
     files = contents.files
     compiled = {p: e for p, e in files.items() if p.startswith(SITE) and p.endswith(".pyc")}
-    # PEP 552: flags 0b11 are a hash that is checked against the source.
+    # https://peps.python.org/pep-0552/: flags 0b11 mean that the source's hash is checked.
     timed = [p for p, e in compiled.items() if e.head[4:8] != b"\x03\x00\x00\x00"]
     assert not timed, f"not by hash: {timed[:5]}"
     assert f"{SITE}/torch/__pycache__/__init__.cpython-311.pyc" in compiled, "torch is not compiled"

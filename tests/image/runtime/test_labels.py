@@ -56,7 +56,7 @@ def test_history(contents, seen):
     """The history names the instruction that made each layer."""
     for path, script in MADE.items():
         (made,) = [layer.created_by for layer in contents.layers if path in layer.entries]
-        assert script in made, f"the layer with {path} was made by {made!r}, says the history"
+        assert script in made, f"the history says that {made!r} made the layer with {path}"
     code = contents.layers[-1]
     assert all(path == "app" or path.startswith("app/src") for path in code.entries)
     assert code.created_by.startswith("COPY "), f"the code was made by {code.created_by!r}"

@@ -33,7 +33,7 @@ def test_app_is_roots(contents, seen):
 
 
 def test_not_world_writable(contents, seen):
-    """No file is writable for everybody, except where the base image has such places."""
+    """No file is writable for everybody, except those of the base image."""
     base = contents.base_files
     found = {p for p, e in contents.files.items() if e.mode & 0o002 and not e.is_link}
     places = {p for p, e in base.items() if e.mode & 0o002 and not e.is_link}

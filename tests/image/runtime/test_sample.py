@@ -20,7 +20,7 @@ print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in ba
 """
 
 
-def test_it_trains(image, docker_run, seen):
+def test_training(image, docker_run, seen):
     """The sample trains as any uid, with a read-only root, no rights and no network.
 
     test_little_shared_memory trains as the image's own user.
