@@ -13,17 +13,17 @@ from torchcrate.stages.locks.split_locks import LockError
 
 
 def add(options: Namespace) -> None:
-    """Have Poetry add what its words name."""
+    """Let Poetry add what the words name."""
     change("add", options.words)
 
 
 def remove(options: Namespace) -> None:
-    """Have Poetry remove what its words name."""
+    """Let Poetry remove what the words name."""
     change("remove", options.words)
 
 
 def change(command: str, words: list[str]) -> None:
-    """Have Poetry add or remove what the words say, and end the program where it cannot."""
+    """Let Poetry add or remove packages. Ends the program if it cannot."""
     if not words:
         host.fail(f"say which package: `./crate {command} lightning`.")
     files = [TOP / "pyproject.toml", TOP / "poetry.lock"]
@@ -31,9 +31,9 @@ def change(command: str, words: list[str]) -> None:
     try:
         split_locks.check_addresses(*words, *(text.decode() for text in before.values()))
         if host.run(["poetry", command, "--lock", *words], cwd=TOP):
-            raise LockError(f"`poetry {command}` failed (what it says is above).")
+            raise LockError(f"`poetry {command}` failed (Poetry's message is above).")
         if relative_paths() and host.run(["poetry", "lock"], cwd=TOP):
-            raise LockError("poetry.lock was not made (what Poetry says is above).")
+            raise LockError("poetry.lock was not made (Poetry's message is above).")
     except BaseException as error:  # Ctrl-C too
         for file, content in before.items():
             if file.read_bytes() != content:

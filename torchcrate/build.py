@@ -1,7 +1,7 @@
 """Build an image and run something in it: `./crate run`, `image`, `shell` and `doctor`.
 
-Chooses, and says in one line each: the engine, the torch build, the base image, the GPU. BUILD and
-the variables of docker-bake.hcl in the environment choose for it.
+It prints one line for each choice: the engine, the torch build, the base image, the GPU. BUILD and
+the variables of docker-bake.hcl in the environment decide.
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9
@@ -58,7 +58,7 @@ def code(project: Path = TOP) -> dict[str, str]:
 
 
 def torch_index_answers(build: str) -> bool:
-    """Return whether the index that a build's lock names, or the mirror of it, has torch."""
+    """Return whether the index in a build's lock, or its mirror, has torch."""
     first = (TOP / "locks" / f"torch.{build}.txt").read_text().partition("\n")[0]
     index = first.partition("--index-url ")[2]
     mirror = os.environ.get("TORCH_INDEX_URL")
@@ -68,9 +68,9 @@ def torch_index_answers(build: str) -> bool:
 
 
 def choose_build() -> str:
-    """Return the torch build to use: BUILD, or what this machine can make use of.
+    """Return the torch build to use: BUILD, or the one that fits this machine.
 
-    Ends the program with one sentence where that, or another of the choices, cannot be.
+    Ends the program with one sentence if BUILD or another choice is wrong.
     """
     host.check_addresses()
     given()
@@ -98,7 +98,7 @@ def choose_build() -> str:
 
 
 def check_disk(environment: engine.Environment, kind: str, tag: str) -> None:
-    """Stop with one sentence where a first build would fill the disk."""
+    """Stop with one sentence if a first build would fill the disk."""
     if engine.quiet(["docker", "image", "inspect", tag], environment) is not None:
         return
     root = engine.quiet(["docker", "info", "--format", "{{.DockerRootDir}}"], environment)
@@ -114,25 +114,25 @@ def check_disk(environment: engine.Environment, kind: str, tag: str) -> None:
 
 
 def builder(environment: engine.Environment) -> str:
-    """Return the name of the engine's own builder, which is that of Docker's context.
+    """Return the name of the engine's own builder: the name of Docker's context.
 
-    Another one would not see a base image that was made here, and would have to hand its result
-    over to the engine, torch's gigabytes included.
+    Another builder would not see a base image that was made here, and would have to copy its
+    result, with torch's gigabytes, to the engine.
     """
     return engine.quiet(["docker", "context", "show"], environment) or "default"
 
 
 def given() -> dict[str, Path]:
-    """Return what WHEELS and NETRC name, where they are set.
+    """Return the paths in WHEELS and NETRC, if they are set.
 
-    Ends the program with one sentence where that is not there.
+    Ends the program with one sentence if a path does not exist.
     """
     found = {}
     for name, kind_of in (("WHEELS", Path.is_dir), ("NETRC", Path.is_file)):
         if os.environ.get(name):
             found[name] = Path(os.environ[name]).expanduser().resolve()
             if not kind_of(found[name]):
-                fail(f"{name}={os.environ[name]} is not there: name one that is, or leave it out.")
+                fail(f"{name}={os.environ[name]} does not exist: correct it, or leave it out.")
     return found
 
 
@@ -145,7 +145,7 @@ def build(
 ) -> str:
     """Build the runtime or dev image of a torch build and return its tag.
 
-    `tag` is one to use instead of the bake file's, `options` are more of them for `buildx bake`.
+    `tag` replaces the bake file's tag, `options` are more options for `buildx bake`.
     """
     kind = "cpu" if torch_build == "cpu" else "gpu"
     image = image_name()
@@ -154,7 +154,7 @@ def build(
     settings = {"IMAGE": image, "INDEX_URL": host.index_url(), "VERSION": version()}
     # Labels with the commit, "-dirty" where there is more, and the address of git's origin.
     settings |= {"BUILDX_GIT_LABELS": "full", "BUILDX_GIT_CHECK_DIRTY": "1"}
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):  # most programs want them in small
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):  # most programs read the small letters
         settings[name] = os.environ.get(name) or os.environ.get(name.lower(), "")
     settings["BASE_IMAGE"] = engine.base_image()
     if kind == "gpu":
@@ -182,7 +182,7 @@ def build(
 
 
 def gpu_options(environment: engine.Environment, tag: str) -> list[str]:
-    """Return the options that hand the GPUs over, if the engine can."""
+    """Return the options that give the container the GPUs, if the engine can."""
     probe = ["docker", "run", "--rm", "--gpus", "all", tag, "true"]
     if engine.quiet(probe, environment) is None:
         say("GPU: none that Docker offers, so torch computes on the CPU")
@@ -192,16 +192,16 @@ def gpu_options(environment: engine.Environment, tag: str) -> list[str]:
 
 
 def user(environment: engine.Environment) -> str:
-    """Return the user to run as, so that what is written to the host belongs to you."""
+    """Return the user to run as, so that files written to the host belong to you."""
     security = engine.quiet(["docker", "info", "--format", "{{.SecurityOptions}}"], environment)
-    # Rootless Docker maps you to root inside, and every other user to one of its own.
+    # In rootless Docker, root inside is you, and every other user is another one outside.
     return "0:0" if "rootless" in (security or "") else f"{os.getuid()}:{os.getgid()}"
 
 
 def dev_options(project: Path) -> list[str]:
-    """Return the options that bring a project into its dev image, and what downloads need there.
+    """Return the options that mount a project in its dev image, and that downloads need there.
 
-    It is mounted at /workspace, and its src at /app/src too, over the image's copy of it.
+    It is mounted at /workspace, and its src over the image's copy at /app/src.
     """
     options = ["--workdir", "/workspace"]
     options += ["--volume", f"{project}:/workspace"]
@@ -215,7 +215,7 @@ def dev_options(project: Path) -> list[str]:
             options += ["--env", spelling] if os.environ.get(spelling) else []
     bundle = host.ca_bundle()
     if bundle:
-        # A copy, since Docker Desktop lets a container see the project and not /etc.
+        # A copy, since Docker Desktop mounts files of the project, not of /etc.
         copy = project / ".tools" / "ca-certificates.crt"
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(bundle, copy)
@@ -239,7 +239,7 @@ def run(
     options = ["--rm", "--init", "--user", user(environment)]
     options += ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     options += gpu_options(environment, tag) if torch_build != "cpu" else []
-    # Room for DataLoader workers, which hand batches over in shared memory (default: 64 MB).
+    # DataLoader workers pass batches in shared memory (default: 64 MB).
     options += ["--shm-size", "1g"]
     if dev:
         options += dev_options(TOP)
@@ -267,7 +267,7 @@ def start(options: Namespace, *command: str, dev: bool = False) -> int:
 
 
 def run_image(options: Namespace) -> int:
-    """Build the image and run what it is for."""
+    """Build the image and run its command."""
     return start(options)
 
 

@@ -1,7 +1,7 @@
 """Do pyproject.toml, the locks, the Dockerfiles, the bake file and the workflows agree?
 
-Prints one sentence for each disagreement, with the command that mends it, and then exits with 1.
-Reads files only; nothing is resolved or downloaded.
+It prints one sentence for each disagreement, with the command that mends it, and exits with 1. It
+only reads files: it resolves and downloads nothing.
 """
 
 import re
@@ -73,7 +73,7 @@ def python(top: Path) -> str:
 
 
 def cpu_dockerfile(text: str) -> str:
-    """Return Dockerfile.cpu, given Dockerfile: another build, no GPU, and no comment said twice."""
+    """Return Dockerfile.cpu for a Dockerfile: another build, no GPU, no comments."""
     head, rest = text.partition("\n\n")[::2]
     first = f"# The CPU image, made from Dockerfile by `{WRITE}`: edit that one; it says why."
     head = re.sub(r"\A.*", first, head).replace("docker build ", "docker build -f Dockerfile.cpu ")
@@ -85,7 +85,7 @@ def cpu_dockerfile(text: str) -> str:
 
 
 def cpu_container(text: str) -> str:
-    """Return the CPU's devcontainer.json, given the GPU's: another image, and no GPU asked for."""
+    """Return the CPU's devcontainer.json for the GPU's: another image, no GPU."""
     first = f"// Made from the one in gpu/ by `{WRITE}`: edit that one."
     text = re.sub(r"\A.*", first, text).replace("on the GPU", "on the CPU")
     text = text.replace('Dockerfile"', 'Dockerfile.cpu"')
@@ -93,7 +93,7 @@ def cpu_container(text: str) -> str:
 
 
 def generated(top: Path) -> dict[Path, str]:
-    """Return what the generated files should be: {file: text} of those that the project has."""
+    """Return {file: text} of the generated files that the project has, as they should be."""
     container = top / ".devcontainer"
     made = (
         (top / "Dockerfile.cpu", cpu_dockerfile, top / "Dockerfile"),
@@ -111,7 +111,7 @@ def generated(top: Path) -> dict[Path, str]:
 
 
 def dockerfiles(top: Path) -> Iterator[str]:
-    """Yield where the Dockerfiles and the bake file disagree, or name a build without a lock."""
+    """Yield where the Dockerfiles and the bake file disagree, and builds without a lock."""
     for file, text in generated(top).items():
         if file.read_text() != text:
             yield f"{file.relative_to(top)} is not what it is made from says: run `{WRITE}`."
@@ -162,7 +162,7 @@ def check(top: Path) -> list[str]:
 
 
 def main(options: Namespace) -> int:
-    """Run the command; return 1 where something disagrees."""
+    """Run the command. Return 1 if files disagree."""
     if options.write:
         for file, text in generated(TOP).items():
             if file.read_text() != text:

@@ -1,8 +1,8 @@
 """The command line of `./crate`.
 
-Commands run on this machine's own Python (3.9 or newer) where they can, and else on the locked
-Python 3.11 of an environment in .tools, which is set up first. Values reach other programs as
-arguments or in the environment, never through a shell.
+Commands run on this machine's Python (3.9 or newer) if they can. The others run on Python 3.11, in
+an environment in .tools that is set up first. Values reach other programs as arguments or in the
+environment, never through a shell.
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from torchcrate import host, tools
 from torchcrate.host import TOP, fail
 
-# Options that many commands have, and that the environment may set under the same name in capitals.
+# Options of many commands. The environment may set them, under the same name in capitals.
 SHARED = {
     "build": ("NAME", "the torch build, of a locks/torch.<build>.txt"),
     "wheels": ("FOLDER", "a folder to take torch's wheels from"),
@@ -36,24 +36,24 @@ class Command(NamedTuple):
     help: str
     function: str  # module:function, which gets the parsed options and returns the exit code
     options: tuple = ()  # of SHARED
-    arguments: tuple = ()  # (names, what argparse's add_argument wants more)
+    arguments: tuple = ()  # (names, more arguments of argparse's add_argument)
     tools: str = ""  # the environment in .tools that it runs in
     engine: bool = False  # does it need Docker?
-    words: str = ""  # for a command that hands on all its arguments: how help calls them
+    words: str = ""  # for a command that passes its arguments on: their name in the help
 
 
 STEPS = ("push", "publish")
 COMMAND = (("command",), {"nargs": argparse.REMAINDER, "help": "what to run instead"})
 COMMANDS = {
     "run": Command(
-        "build the image and run what it is for; results in ./results",
+        "build the image and run it; results in ./results",
         "torchcrate.build:run_image",
         IMAGE_OPTIONS,
         (COMMAND,),
         engine=True,
     ),
     "test": Command(
-        "hold your images, GPU and CPU, to what they promise: see reports/contract.md",
+        "build your images and test what they promise; see reports/contract.md",
         "torchcrate.test:main",
         IMAGE_OPTIONS,
         tools="tests",
@@ -61,21 +61,21 @@ COMMANDS = {
         words="[PYTEST'S OPTIONS]",
     ),
     "image": Command(
-        "build the image, run nothing",
+        "build the image only",
         "torchcrate.build:build_image",
         IMAGE_OPTIONS,
         ((("--dev",), {"action": "store_true", "help": "the image `dev`"}),),
         engine=True,
     ),
     "shell": Command(
-        "your project in the image `dev`: a shell, or a command",
+        "start a shell, or a command, in the image `dev`, with your project",
         "torchcrate.build:shell",
         IMAGE_OPTIONS,
         (COMMAND,),
         engine=True,
     ),
     "doctor": Command(
-        "what the image can do on this machine",
+        "say what the image can do on this machine",
         "torchcrate.build:doctor",
         IMAGE_OPTIONS,
         engine=True,
@@ -87,31 +87,31 @@ COMMANDS = {
         words="[OPTIONS OF poetry add] NAME...",
     ),
     "remove": Command(
-        "take a dependency out of pyproject.toml and poetry.lock",
+        "remove a dependency from pyproject.toml and poetry.lock",
         "torchcrate.add:remove",
         tools="poetry",
         words="[OPTIONS OF poetry remove] NAME...",
     ),
     "lock": Command(
-        "bring the locks up to date; with --build: add a torch build",
+        "update the locks; with --build: add a torch build",
         "torchcrate.lock:main",
         ("build", "wheels", "index-url", "torch-index-url"),
         tools="poetry",
     ),
     "check": Command(
-        "do the locks, the Dockerfiles, the bake file and the workflows agree?",
+        "check that locks, Dockerfiles, bake file and workflows agree",
         "torchcrate.check:main",
         arguments=((("--write",), {"action": "store_true", "help": "make the generated files"}),),
         tools="poetry",
     ),
     "venv": Command(
-        "the image's environment as a local .venv, from the same locks",
+        "make .venv on this machine from the same locks",
         "torchcrate.venv:main",
         ("build", "wheels", "index-url", "torch-index-url"),
         tools="poetry",
     ),
     "contract": Command(
-        "hold the contract against an image",
+        "test an image that exists: does it keep the contract?",
         "torchcrate.test:contract",
         ("build",),
         (
@@ -130,7 +130,7 @@ COMMANDS = {
             (("words",), {"nargs": "*", "help": "for `publish`: a folder, then the tags"}),
         ),
     ),
-    "lint": Command("pre-commit on all files", "torchcrate.test:lint", tools="tests"),
+    "lint": Command("run pre-commit on all files", "torchcrate.test:lint", tools="tests"),
     "update": Command(
         "merge a newer template into your project",
         "torchcrate.update:main",
@@ -142,7 +142,7 @@ COMMANDS = {
         tools="tests",
     ),
 }
-# What the template does before a command that needs an engine.
+# The template's functions to call before a command that needs an engine.
 PREPARE: list[Callable[[], None]] = []
 
 
@@ -165,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return the parsed options; for a command that hands its arguments on, those as `words`."""
+    """Return the parsed options. For a command that passes its arguments on, `words` has them."""
     main = parser()
     name = arguments[0] if arguments else ""
     command = COMMANDS.get(name)
@@ -192,12 +192,12 @@ def main(arguments: list[str]) -> int:
         if value is not None:
             os.environ[name.upper()] = value
         value = os.environ.get(name.upper(), "")
-        if value and name in ("wheels", "netrc"):  # commands start others, in other folders
+        if value and name in ("wheels", "netrc"):  # commands start other commands in other folders
             value = os.environ[name.upper()] = str(Path(os.path.expanduser(value)).absolute())  # noqa: PTH111
         setattr(options, name, value)
     for option in ("into", "template", "answers"):
         if getattr(options, option, None) == "":
-            fail(f"--{option} is empty: name what is meant.")
+            fail(f"--{option} is empty: give a value.")
     host.check_addresses()
     module, _, function = command.function.partition(":")
     try:

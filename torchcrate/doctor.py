@@ -1,9 +1,8 @@
 #!/app/.venv/bin/python
-"""What a user asks first: what is in this image, and what can it do on this machine?
+"""Say what is in this image, and what it can do on this machine.
 
-Every problem comes with its remedy. What keeps the image from doing what it was built for (a CUDA
-build without a GPU that it can use, say) makes the exit code 1; what may matter only to some is a
-note.
+Every problem comes with its remedy. If the image cannot do what it was built for, such as a CUDA
+build without a GPU that it can use, the exit code is 1. What matters only to some users is a note.
 """
 
 import ctypes
@@ -21,7 +20,7 @@ from pathlib import Path
 
 try:
     import torch
-except (ImportError, OSError) as error:  # half of it is gone, say, or of another build
+except (ImportError, OSError) as error:  # half of it is missing, for example
     BROKEN = str(error)
 else:
     BROKEN = ""
@@ -64,7 +63,7 @@ def torch_imports() -> Iterator[Finding]:
 
 
 def torch_lock() -> Iterator[Finding]:
-    """Is torch still what the image was built with? The dev image keeps the lock that says so."""
+    """Is torch still the image's own? The dev image has the lock to compare with."""
     command = shutil.which("restore-torch")
     if not command:
         return
@@ -109,8 +108,8 @@ def gpu() -> Iterator[Finding]:
     text = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", name.read_text()) if name.exists() else None
     found = f"driver {text.group() if text else '(version unknown)'}, up to CUDA "
     found += f"{driver // 1000}.{driver % 1000 // 10}"
-    # A driver runs every minor version of its own major version and all older ones: NVIDIA,
-    # "CUDA Compatibility", section on minor version compatibility.
+    # A driver runs every minor version of its own major version, and all older ones:
+    # https://docs.nvidia.com/deploy/cuda-compatibility/
     if driver // 1000 < major:
         yield (
             PROBLEM,
@@ -142,7 +141,7 @@ def gpu() -> Iterator[Finding]:
 
 
 def shared_memory() -> Iterator[Finding]:
-    """Can DataLoader workers hand batches over? Docker's default of 64 MB is often too little."""
+    """Can DataLoader workers pass batches? Docker's default of 64 MB is often too little."""
     size = shutil.disk_usage("/dev/shm").total
     found = f"/dev/shm has {size / 2**20:.0f} MB"
     if size < 2**30:

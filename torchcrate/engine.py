@@ -49,7 +49,7 @@ def complaint(environment: Environment) -> str:
 
 
 def check_version(engine: str, buildx: str | None) -> None:
-    """Stop with one sentence where engine or buildx are too old for the Dockerfile."""
+    """Stop with one sentence if engine or buildx is too old for the Dockerfile."""
     if numbers(engine) < OLDEST:
         fail(f"Docker Engine {engine} is too old for this Dockerfile: {HOW}.")
     found = re.search(r"\d+\.\d+\.\d+", buildx or "")

@@ -1,4 +1,4 @@
-"""What this machine has that a build must know of: its package index and its CA bundle."""
+"""What a build must know about this machine: its package index and its CA bundle."""
 
 from __future__ import annotations  # a Mac's own Python is 3.9
 
@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 
 TOP = Path(__file__).resolve().parent.parent  # the project's folder
 
-# What commands here keep of git's variables: how to reach a server, and where the user's settings
-# are. All others name the caller's repository, and a git hook sets them: with GIT_DIR, git would
-# read and change that one, in whatever folder it is started. So this program and all that it starts
-# forget them.
+# The git variables that are kept: how to reach a server, and where the user's settings are. The
+# others name the caller's repository, and a git hook sets them. With GIT_DIR git would change that
+# repository, in any folder. So this program and all that it starts drop them.
 GIT_KEPT = (
     r"GIT_(SSH|SSL_|HTTP_|PROXY_|ASKPASS|TERMINAL_PROMPT|EXEC_PATH|CONFIG_(GLOBAL|.*SYSTEM)$)"
 )
@@ -41,17 +40,17 @@ def fail(message: str) -> NoReturn:
 
 
 def say(message: str) -> None:
-    """Print one line at once, also where the output is a log."""
+    """Print one line at once, also into a log."""
     print(masked(message), flush=True)
 
 
 def masked(text: str) -> str:
-    """Return a text without the user and the password that addresses in it may have."""
+    """Return a text with users and passwords in addresses masked."""
     return re.sub(r"(\w://)[^/\s\"'@]+@", r"\1***@", text)
 
 
 def check_address(name: str, url: str) -> str:
-    """Return an address, which may be "". Ends the program where it is none, or has a password."""
+    """Return an address, or "". Ends the program if it is not an address or has a password."""
     if "@" in url:  # anywhere: a password may have a / in it
         fail(
             f"{name} holds a user or a password, which would stay readable in logs, locks and "
@@ -59,19 +58,19 @@ def check_address(name: str, url: str) -> str:
         )
     if url and not re.fullmatch(r"\w+://\S+", url):
         fail(
-            f"{name} is {url!r}, which is no address: give one like https://mirror.example/simple."
+            f"{name} is {url!r}, which is not an address: give one like https://mirror.example/simple."
         )
     return url
 
 
 def check_addresses() -> None:
-    """End the program where the environment has an address with a user or a password in it."""
+    """End the program if an address in the environment has a user or a password."""
     for name in (*ADDRESSES, *(() if os.environ.get("INDEX_URL") else ("PIP_INDEX_URL",))):
         check_address(name, os.environ.get(name, ""))
 
 
 def run(command: list, **more) -> int:
-    """Run a command, print what it says with passwords masked, and return its exit code.
+    """Run a command, print its output with passwords masked, and return its exit code.
 
     `more` is for subprocess.Popen.
     """
@@ -84,25 +83,24 @@ def run(command: list, **more) -> int:
 
 
 def pip(*arguments: str) -> str:
-    """Return what pip prints, or "" where there is no pip."""
+    """Return what pip prints, or "" without pip."""
     command = [sys.executable, "-m", "pip", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def index_url() -> str:
-    """Return the package index to hand to a build, or "" where its tools' default one will do.
+    """Return the package index for a build, or "" if the default index works.
 
-    That is INDEX_URL, or the index that pip is configured to use. Without either it is pip's
-    default, if that does not serve the JSON page of each release, as a mirror in its place may
-    not: Poetry relies on those for the default index, but not for one that it is told. Ends the
-    program where an address has a password in it.
+    That is INDEX_URL, or the index in pip's configuration. Otherwise it is pip's default, if that
+    has no JSON page for each release: Poetry needs those pages for the default index, but not for
+    an index that it is given. Ends the program if an address has a password.
     """
     check_addresses()
     named = os.environ.get("INDEX_URL") or os.environ.get("PIP_INDEX_URL")
     if named:
         return named
     configured = dict(re.findall(r"^(\w+)\.index-url='(.+)'$", pip("config", "list"), re.M))
-    if configured:  # the section of a command counts more than the global one, as for pip
+    if configured:  # a command's section comes before the global one, as in pip
         found = configured.get("install") or configured.get("global") or ""
         return check_address("index-url in pip's configuration", found)
     default = re.search(r"\(default\s+(https://\S+)\)", pip("download", "--help"))
@@ -115,17 +113,17 @@ def index_url() -> str:
     except urllib.error.HTTPError:
         return default.group(1)
     except OSError:
-        return ""  # out of reach: what needs it will say so
+        return ""  # out of reach: the build will say so
 
 
 def ca_bundle() -> Path | None:
-    """Return the file with the certificates that this machine trusts, if it has one.
+    """Return the file with the certificates that this machine trusts, or None.
 
-    It goes into a build as a secret, so that downloads work behind a proxy that re-signs TLS.
+    A build gets it as a secret, so that downloads work behind a proxy that re-signs TLS.
     """
     candidates = (
         os.environ.get("REQUESTS_CA_BUNDLE"),
-        ssl.get_default_verify_paths().cafile,  # minds SSL_CERT_FILE
+        ssl.get_default_verify_paths().cafile,  # reads SSL_CERT_FILE
         "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
         "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
     )
@@ -136,7 +134,7 @@ def ca_bundle() -> Path | None:
 
 
 def answers(url: str) -> bool:
-    """Return whether a URL can be read; a proxy that forbids it is no answer."""
+    """Return whether a URL can be read."""
     try:
         with urllib.request.urlopen(url, timeout=10):
             return True

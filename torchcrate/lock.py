@@ -1,11 +1,11 @@
 """Write the locks: poetry.lock, locks/torch.<build>.txt, and locks/*.txt of each locks/*.in.
 
-`./crate lock` brings everything that is there up to date with pyproject.toml. With `--build cu126`
-it does so with poetry.lock and that build alone, and adds the build if it is new. Versions that
-still fit stay as they are. A lock is replaced whole or not at all.
+`./crate lock` updates all locks for pyproject.toml. With `--build cu126` it updates poetry.lock and
+that build only, and adds the build if it is new. Versions that still fit stay. A lock is replaced
+as a whole or not at all.
 
-uv resolves the family on the index that has the build. poetry.lock is the constraint, so that the
-packages that both trees rely on (numpy, jinja2 …) have one version.
+uv resolves the family on the index that has the build. poetry.lock is the constraint, so that
+packages in both locks (numpy, jinja2 …) have one version.
 """
 
 import os
@@ -28,9 +28,9 @@ from torchcrate.stages.locks.split_locks import PACKAGES, ROOTS, LockError
 
 # PyTorch's own package index: one folder for each build.
 PYTORCH = "https://download.pytorch.org/whl"
-# Where to look; the locks always name PyTorch's own.
+# The index to read. The locks always name PyTorch's own.
 TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
-# The images' platforms: glibc 2.28, as torch's wheels want it; Debian 12 and Ubuntu have newer.
+# The images' platforms: glibc 2.28, as torch's wheels need. Debian 12 and Ubuntu are newer.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
 NO_INDEX = "# Its index is the default one."
 
@@ -38,7 +38,7 @@ Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
 
 
 def default_build(versions: dict[str, set[str]]) -> str | None:
-    """Return the build that the default index carries, such as cu130, as what torch needs shows."""
+    """Return the build on the default index, such as cu130, which torch's dependencies show."""
     for name, found in versions.items():
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
             major, minor = next(iter(found)).split(".")[:2]
@@ -47,17 +47,18 @@ def default_build(versions: dict[str, set[str]]) -> str | None:
 
 
 def is_default(build: str, poetry_lock: dict) -> bool:
-    """Return whether the default index carries this build.
+    """Return whether the default index has this build.
 
-    Poetry reads what a package needs from one of its wheels. Of torch 2.0 those differ, and where
-    it was one for another system, poetry.lock has no CUDA: then uv says what Linux's needs.
+    Poetry reads a package's dependencies from one of its wheels. torch 2.0's wheels differ: if
+    Poetry read one for another system, poetry.lock has no CUDA. Then uv says what Linux's wheel
+    needs.
     """
     found = default_build(split_locks.versions(poetry_lock))
     if not found and re.fullmatch(r"cu\d+", build):
         try:
             torch = f"torch==={roots(poetry_lock)['torch']}"
             text = uv_compile([torch], [], "--python-platform", PLATFORMS["x86_64"])
-        except LockError:  # the default index has none: then it is not this one
+        except LockError:  # the default index has none
             return False
         found = default_build({name: {v} for name, v in split_locks.pins(text).items()})
     return build == found
@@ -73,7 +74,7 @@ def roots(poetry_lock: dict) -> dict[str, str]:
 
 
 def uv_compile(requirements: list[str], constraints: list[str], *options: str) -> str:
-    """Return what `uv pip compile` makes of the requirements. Raises LockError with uv's words."""
+    """Return the output of `uv pip compile`. Raises LockError with uv's message."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "in").write_text("\n".join(requirements))
         Path(folder, "constraints").write_text("\n".join(constraints))
@@ -101,12 +102,12 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
         requirements = [f"{name}==={local[name]}" for name in wanted]
         options += ["--find-links", str(wheel_folder.resolve())]
     elif is_default(build, poetry_lock):
-        family = set()  # poetry.lock has this very build: keep its choices
+        family = set()  # poetry.lock has this build: keep its versions
         requirements = [f"{name}==={version}" for name, version in wanted.items()]
     else:
         requirements = [f"{name}=={version}+{build}" for name, version in wanted.items()]
         options += ["--index", f"{TORCH_INDEX_URL}/{build}"]
-    # Poetry locks some packages once for each set of platforms; uv chooses among those itself.
+    # Poetry locks some packages once for each set of platforms. uv chooses one itself.
     constraints = [
         f"{name}=={next(iter(versions))}"
         for name, versions in split_locks.versions(poetry_lock).items()
@@ -151,11 +152,11 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
 
 
 def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str, str]:
-    """Return {name: version} of the folder's wheels of torch and its sisters, local part and all.
+    """Return {name: version} of the folder's wheels of torch and its sisters, with local parts.
 
-    Among several local parts the one that is the build's name is taken. A folder that has torch in
-    one other version only, such as a nightly one, means that one. Raises LockError where the folder
-    has none, or several to choose from.
+    Of several local parts it takes the build's name. If the folder has torch in one other version
+    only, such as a nightly one, it takes that. Raises LockError if the folder has none, or several
+    to choose from.
     """
     there: dict[str, list[str]] = {name: [] for name in wanted}
     for wheel in sorted(folder.glob("*.whl")):
@@ -206,7 +207,7 @@ def render(build: str, index: str, family: dict[str, Wheels], instead: dict[str,
 
 
 def torch_lock(build: str, poetry_lock: dict, wheels: Path | None) -> str:
-    """Return the text of locks/torch.<build>.txt. Raises LockError where it cannot be made."""
+    """Return the text of locks/torch.<build>.txt. Raises LockError if it cannot be made."""
     found = from_index(build, poetry_lock, wheels)
     with_poetry = split_locks.versions(poetry_lock).keys() - split_locks.family(poetry_lock)
     family = {
@@ -239,7 +240,7 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None) -> str:
 
 
 def lock_tools(source: Path) -> None:
-    """Write the lock of one of locks/*.in; what is locked and still fits stays."""
+    """Write the lock of one of locks/*.in. Versions that still fit stay."""
     target = source.with_suffix(".txt")
     before = target.read_bytes() if target.is_file() else b""
     code = host.run(
@@ -257,10 +258,10 @@ def lock_tools(source: Path) -> None:
 
 
 def with_relative_paths(pyproject_text: str, folder: Path) -> str:
-    """Return a pyproject.toml whose path dependencies in packages/ hold on any machine.
+    """Return a pyproject.toml with relative path dependencies in packages/.
 
-    `poetry add ./packages/mine` writes the folder's whole path, as the standard for [project] and
-    [dependency-groups] asks. In Poetry's own tables, which add to those, it may be a relative one.
+    `poetry add ./packages/mine` writes the folder's full path, as the standard for [project] and
+    [dependency-groups] asks. Poetry's own tables, which add to those, allow a relative path.
     """
     document = tomlkit.parse(pyproject_text)
     project = document.get("project", {})
@@ -306,7 +307,7 @@ def poetry_lock_command() -> None:
 
 
 def replace(file: Path, text: str) -> None:
-    """Write a file whole, or leave the one that is there; say what happened."""
+    """Replace a file as a whole or not at all. Print what happened."""
     name = file.relative_to(TOP)
     if file.exists() and file.read_text() == text:
         print(f"{name} is up to date")
@@ -319,7 +320,7 @@ def replace(file: Path, text: str) -> None:
 
 @split_locks.readable()
 def make(only: str, wheels: Path | None) -> list[LockError]:
-    """Make the locks; return why some of them could not be made. Raises LockError for all."""
+    """Make the locks. Return why some could not be made. Raises LockError if none could."""
     relative_paths()
     poetry_lock_command()
     poetry_lock = split_locks.read(TOP / "poetry.lock")
@@ -347,7 +348,7 @@ def make(only: str, wheels: Path | None) -> list[LockError]:
 
 
 def main(options: Namespace) -> int:
-    """Run the command; return 1 where a lock was not made."""
+    """Run the command. Return 1 if a lock was not made."""
     only = options.build
     wheels = Path(options.wheels).expanduser() if options.wheels else None
     errors: list[LockError] = []

@@ -1,4 +1,4 @@
-"""Hold images to what they promise, and the sources to the linters: `test`, `contract`, `lint`."""
+"""Test what images promise, and lint the files: `test`, `contract`, `lint`."""
 
 import os
 import subprocess
@@ -20,14 +20,14 @@ REPORTS = TOP / "reports"
 def pytest(reports: Path, *arguments: str) -> int:
     """Run pytest on this machine, with the settings of the tests about images."""
     command = [sys.executable, "-m", "pytest", "--rootdir=.", f"--junit-xml={reports}/junit.xml"]
-    # These have their settings to themselves, whatever pyproject.toml says of others.
+    # These tests have their own settings, not those in pyproject.toml.
     command += [] if "-c" in arguments else ["-c", "torchcrate/testing/pytest.ini"]
     command += arguments
     return subprocess.run(command, cwd=TOP, check=False).returncode
 
 
 def canaries(folder: Path) -> dict[str, str]:
-    """Return variables that hand builds secrets with a word that the tests look for in images."""
+    """Return variables that give builds secrets with a word that the tests look for in images."""
     found = {}
     bundle = host.ca_bundle()
     if bundle:
@@ -41,9 +41,9 @@ def canaries(folder: Path) -> dict[str, str]:
 
 
 def images(torch_build: str, project: Path = TOP, log: IO | None = None, **more: str) -> None:
-    """Build a project's images `runtime` and `dev`. Ends the program where that fails.
+    """Build a project's images `runtime` and `dev`. Ends the program if that fails.
 
-    `log` is a file for what is said, `more` are more variables.
+    `log` is a file for the output, `more` are more variables.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, **canaries(Path(folder)), **more}
@@ -58,7 +58,7 @@ def images(torch_build: str, project: Path = TOP, log: IO | None = None, **more:
 
 def main(options: Namespace) -> int:
     """Build the images of one torch build, or of two side by side, and hold the contract."""
-    second = "--second" in options.words  # beside another, which is asked all there is to ask
+    second = "--second" in options.words  # the first build is asked everything
     words = [word for word in options.words if word != "--second"]
     if options.build:
         return hold(options.build, words, not second)
@@ -71,9 +71,9 @@ def main(options: Namespace) -> int:
 
 @contextmanager
 def beside(name: str, *arguments: str, folder: Path = TOP) -> Iterator[Callable[[], int]]:
-    """Run a command of ./crate beside this one; give a function that waits, and says how it ended.
+    """Run another ./crate command meanwhile. Give a function that waits and prints how it ended.
 
-    Much of a test is waiting, so that two at once take little longer than one.
+    Tests wait a lot, so two at once take little longer than one.
     """
     log = REPORTS / f"{name}.log"
     if not arguments:
@@ -109,14 +109,14 @@ def hold(torch_build: str, words: list[str], first: bool) -> int:
     arguments += [f"--build-arg=BASE_IMAGE={base}", "--canaries"]
     arguments += [] if first else ["-m", "not once"]
     code = pytest(REPORTS if first else REPORTS / "cpu", *arguments, *words)
-    return 0 if code == 5 else code  # none was chosen, as -k in the words may have it
+    return 0 if code == 5 else code  # no test was selected, for example with -k
 
 
 def contract(options: Namespace) -> int:
-    """Hold the contract against an image that is there."""
+    """Hold the contract against an image that exists."""
     engine.connect()
     if not options.build:
-        fail("say which torch build it should have: `./crate contract NAME --build cpu`.")
+        fail("name the image's torch build: `./crate contract NAME --build cpu`.")
     image = f"--image={options.stage}={options.image}"
     return pytest(REPORTS, image, f"--build={options.build}", *options.words)
 

@@ -1,7 +1,7 @@
-"""The virtual environments in .tools, and how one is put in place of another.
+"""Make the virtual environments in .tools, and replace one by another.
 
-`poetry` is Poetry and, beside it, uv, as locks/ pins them; `tests` is what tests and linters need,
-and no torch. Each is made anew when its lock or its path has changed.
+`poetry` has Poetry, and next to it is uv, as locks/ pins them. `tests` has what tests and linters
+need, without torch. Each is made again when its lock or its path has changed.
 """
 
 from __future__ import annotations  # a Mac's own Python is 3.9
@@ -20,22 +20,22 @@ from torchcrate.host import TOP, fail, say
 
 TOOLS = (TOP / ".tools").resolve()
 MORE: list[Path] = []  # more locks for `tests`: requirements files with hashes
-# Without bytecode Poetry takes two seconds more to start, and it writes none itself where the user
-# may not write to .tools or has set PYTHONDONTWRITEBYTECODE.
+# Without bytecode Poetry takes two more seconds to start. It cannot write any if the user may not
+# write to .tools or has set PYTHONDONTWRITEBYTECODE.
 INSTALL = ("uv", "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "--python")
 
 
 def inside(name: str) -> bool:
-    """Return whether this Python is that of an environment."""
+    """Return whether this Python belongs to an environment."""
     return Path(sys.prefix).resolve() == TOOLS / name
 
 
 def environment() -> dict[str, str]:
-    """Return the environment in which uv, Poetry and the index of this machine are found.
+    """Return the variables with which uv, Poetry and this machine's index are found.
 
-    VIRTUAL_ENV keeps Poetry from making an environment of its own just to write a lock; git itself,
-    unlike the client that Poetry has built in, minds ~/.netrc and the system's certificates; and a
-    mirror may stall for longer than Poetry waits.
+    VIRTUAL_ENV stops Poetry from making an environment just to write a lock. The system's git reads
+    ~/.netrc and the system's certificates; Poetry's built-in one does not. A slow mirror needs more
+    time than Poetry's default.
     """
     index = host.index_url()
     return {
@@ -53,7 +53,7 @@ def environment() -> dict[str, str]:
 
 
 def ready(name: str) -> tuple[Path, dict[str, str]]:
-    """Return the Python of an environment, set up if need be, and the environment to run it in."""
+    """Return an environment's Python, set up if needed, and the variables to run it with."""
     more = environment()
     try:
         TOOLS.mkdir(exist_ok=True)
@@ -65,7 +65,7 @@ def ready(name: str) -> tuple[Path, dict[str, str]]:
     ):
         stamp = "\n".join([str(TOOLS), *(hashlib.sha256(f.read_bytes()).hexdigest() for f in lock)])
         file = TOOLS / one / "made-from"
-        works = os.access(TOOLS / one / "bin/python", os.X_OK)  # its link may lead nowhere by now
+        works = os.access(TOOLS / one / "bin/python", os.X_OK)  # its link may be broken
         if not (works and file.is_file() and file.read_text() == stamp):
             make(more)
             file.write_text(stamp)
@@ -76,10 +76,10 @@ def ready(name: str) -> tuple[Path, dict[str, str]]:
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Give a path to make a virtual environment at, and put it in place of `target` in the end.
+    """Give a path for a new virtual environment. At the end it replaces `target`.
 
-    If that fails or is stopped, the environment that was at `target` is still there. Ends the
-    program where something other than a virtual environment is there.
+    If that fails or is stopped, the old environment stays. Ends the program if `target` is not a
+    virtual environment.
     """
     there = os.path.lexists(target)
     if there and not (target / "pyvenv.cfg").is_file():
@@ -92,8 +92,8 @@ def beside(target: Path) -> Iterator[Path]:
 
 
 def move(new: Path, target: Path, old: Path | None) -> None:
-    """Move an environment from one path to another, and what is there to `old`."""
-    # Programs begin with the path of their Python, `activate` has that of the environment.
+    """Move an environment to another path, and what was there to `old`."""
+    # Programs begin with the path of their Python. `activate` has the environment's path.
     for file in (new / "bin").iterdir():
         content = b"" if file.is_symlink() or not file.is_file() else file.read_bytes()
         if bytes(new) in content and b"\0" not in content:
@@ -112,13 +112,13 @@ def move(new: Path, target: Path, old: Path | None) -> None:
 
 
 def must(environment: dict[str, str], *command: str | Path) -> None:
-    """Run a command in an environment, and end the program where it fails."""
+    """Run a command with these variables. Ends the program if it fails."""
     if subprocess.run(command, env=environment, check=False, cwd=TOP).returncode:
         fail(f"`{' '.join(map(str, command[:3]))} …` failed (the reason is above).")
 
 
 def poetry(environment: dict[str, str]) -> None:
-    """Make .tools/uv, by pip, and .tools/poetry, by that uv."""
+    """Make .tools/uv with pip, and .tools/poetry with that uv."""
     say("Setting up Poetry in .tools")
     with beside(TOOLS / "uv") as new:
         if subprocess.run([sys.executable, "-m", "venv", new], check=False).returncode:
@@ -136,13 +136,13 @@ def poetry(environment: dict[str, str]) -> None:
 
 
 def tests_lock() -> Path:
-    """Return what the tests' environment is made from: an adopted project has a lock for it."""
+    """Return the lock of the tests' environment: an adopted project has its own."""
     lock = TOP / "locks/tests.txt"
     return lock if lock.is_file() else TOP / "poetry.lock"
 
 
 def tests(environment: dict[str, str]) -> None:
-    """Make .tools/tests from locks/tests.txt or, where there is none, from poetry.lock."""
+    """Make .tools/tests from locks/tests.txt, or from poetry.lock if that does not exist."""
     say("Setting up the tests' environment in .tools/tests")
     lock = tests_lock()
     with beside(TOOLS / "tests") as new:

@@ -1,10 +1,10 @@
 """Merge a newer template into the project, without losing what you changed since.
 
-.template.toml has the template's tree that the project was made from. The template's own `init`
-makes the project anew from that tree and from the newer one, with your answers. torchcrate/ is
-replaced whole, unless it was edited. Of all else the difference of the two is merged, so that there
-is a conflict only where both changed the same lines. Nothing is committed, and no commit of the
-template gets into the project's history.
+.template.toml names the template's tree that the project was made from. The template's own `init`
+makes the project again from that tree and from the newer one, with your answers. torchcrate/ is
+replaced, unless it was edited. For all other files the difference of the two is merged: lines that
+both sides changed become a conflict. Nothing is committed, and no commit of the template gets into
+the project's history.
 """
 
 import os
@@ -21,10 +21,10 @@ from torchcrate.tools import TOOLS
 
 RECORD = ".template.toml"
 MACHINERY = "torchcrate"  # the folder that no project edits
-# Made by a command from other files: two versions of them cannot be merged, only made anew.
+# A command makes these from other files. They cannot be merged, only made again.
 LOCKS = ("poetry.lock", "locks/*.txt")
 MADE = ("Dockerfile.cpu", ".devcontainer/cpu/devcontainer.json")
-# For commits that nobody will see, and the same for everybody whatever is configured.
+# For temporary commits, the same for all users.
 SETTINGS = (
     *("-c", "user.name=template", "-c", "user.email=template@localhost", "-c", "gc.auto=0"),
     *("-c", "commit.gpgSign=false", "-c", "rerere.enabled=false"),
@@ -37,7 +37,7 @@ class GitError(Exception):
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Return what git prints. Raises GitError with the last line of what it says if it fails."""
+    """Return what git prints. Raises GitError with the last line of git's message."""
     command = ["git", "-C", str(folder), *SETTINGS, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -53,7 +53,7 @@ def listed(folder: Path, *arguments: str) -> list[str]:
 
 
 def recorded() -> str:
-    """Return the template's tree that the project was made from, or end with one sentence."""
+    """Return the template's tree that the project was made from. Ends the program without it."""
     if not (TOP / RECORD).is_file():
         fail(
             f"{TOP} has no {RECORD}, in which `./crate init` notes what a project was made from: "
@@ -70,7 +70,7 @@ def recorded() -> str:
 
 
 def check_clean() -> None:
-    """End with one sentence where the project has changes that a merge would mix with its own."""
+    """End the program if the project has changes that are not committed."""
     try:
         git(TOP, "rev-parse", "--verify", "HEAD")
         own = git(TOP, "rev-parse", "--show-toplevel") == str(TOP)
@@ -87,9 +87,9 @@ def check_clean() -> None:
 
 
 def project(bare: Path, commit: str, folder: Path) -> str:
-    """Return the tree of the project that a template's commit makes, with the answers of this one.
+    """Return the tree that a template's commit makes with this project's answers.
 
-    Raises GitError, also with the words of the template's init.py.
+    Raises GitError, also with the message of the template's init.py.
     """
     git(bare, "worktree", "add", "--quiet", "--detach", str(folder), commit)
     if not (folder / "crate").is_file():
@@ -105,9 +105,9 @@ def project(bare: Path, commit: str, folder: Path) -> str:
 
 
 def fetch(template: str, ref: str, tree: str, bare: Path) -> tuple[str, str]:
-    """Bring the template into a bare repository; return the commits with the tree and at the ref.
+    """Fetch the template into a bare repository. Return the commits with the tree and at the ref.
 
-    Ends with one sentence where it has no such commit.
+    Ends the program if it has no such commit.
     """
     if Path(template).expanduser().is_dir():
         template = str(Path(template).expanduser().resolve())
@@ -142,12 +142,12 @@ def changed(before: str, after: str, *options: str) -> set[str]:
 
 
 def kind(path: str) -> tuple[PurePosixPath, str]:
-    """Return what a file has in common with others of its kind: the folder and the suffix."""
+    """Return a file's kind: its folder and suffix."""
     return PurePosixPath(path).parent, PurePosixPath(path).suffix
 
 
 def merge(old: str, new: str) -> dict[str, list[str]]:
-    """Merge the difference of two commits into the work tree and the index; return what to tell.
+    """Merge the difference of two commits into the work tree and the index. Return what to report.
 
     That is, each with its paths: `conflicts`, with git's markers in them; `locks` and `made`, which
     both sides changed and which are the project's still; `deleted` in the project, or `kept` there,
@@ -156,7 +156,7 @@ def merge(old: str, new: str) -> dict[str, list[str]]:
     here = set(listed(TOP, "ls-tree", "-r", "--name-only", "HEAD"))
     added = changed(old, new, "--diff-filter=A") - here
     for path in sorted(added):
-        if os.path.lexists(TOP / path):  # git takes what it ignores for expendable
+        if os.path.lexists(TOP / path):  # git overwrites files that it ignores
             raise GitError(
                 f"{path}, which git ignores here, is new in the template: move yours away"
             )
@@ -193,7 +193,7 @@ def merge(old: str, new: str) -> dict[str, list[str]]:
         else:
             tell["conflicts"].append(path)
     tell["lock"] = sorted(both & {"pyproject.toml"}) + tell["locks"]
-    # A new file among others of its kind that were all deleted here, such as the sample's tests.
+    # A new file whose kind was deleted here, such as the sample's tests.
     before = set(listed(TOP, "ls-tree", "-r", "--name-only", old))
     for path in sorted(p for p in added if not p.startswith(f"{MACHINERY}/")):
         beside = {p for p in before if kind(p) == kind(path)}
@@ -204,7 +204,7 @@ def merge(old: str, new: str) -> dict[str, list[str]]:
 
 
 def update(template: str, ref: str, replace: bool) -> int:
-    """Merge the template and say what is to be done then; return 1 where there are conflicts."""
+    """Merge the template and print what to do next. Return 1 if there are conflicts."""
     tree = recorded()
     check_clean()
     started = False
@@ -220,7 +220,7 @@ def update(template: str, ref: str, replace: bool) -> int:
                 for name, commit in (("old", old), ("new", new))
             ]
             one = git(bare, "commit-tree", trees[0], "-m", "The project as it was made")
-            words = f"the template's {new[:12]}"  # stand beside the conflict markers
+            words = f"the template's {new[:12]}"  # next to the conflict markers
             two = git(bare, "commit-tree", trees[1], "-p", one, "-m", words)
             git(bare, "update-ref", "refs/made/new", two)
             # No reference here keeps the two commits: git forgets them in time.
@@ -244,13 +244,13 @@ def update(template: str, ref: str, replace: bool) -> int:
 
 
 def take_back(started: bool) -> None:
-    """Take a merge back: before it the work tree was clean."""
+    """Undo a merge. The work tree was clean before it."""
     if started:
         git(TOP, "reset", "--quiet", "--hard")
 
 
 def report(tell: dict[str, list[str]]) -> int:
-    """Say what is to be done after a merge and return 1 where there are conflicts, else 0."""
+    """Print what to do after a merge. Return 1 if there are conflicts, else 0."""
     if tell["deleted"]:
         say(f"Deleted here, and left so, though the template has it: {', '.join(tell['deleted'])}.")
     if tell["kept"]:

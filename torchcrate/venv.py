@@ -1,8 +1,8 @@
-"""Make .venv, the image's environment on this machine: same locks, same digests, no Docker.
+"""Make .venv, the image's environment on this machine: same locks, same hashes, no Docker.
 
-For Linux with Python 3.11. BUILD says which torch build, by default what fits this machine; WHEELS
-names a folder of wheels to take torch from. An environment that is there stays as it is until the
-new one, made in .tools, is whole and takes its place.
+For Linux with Python 3.11. BUILD names the torch build, by default the one that fits this machine.
+WHEELS names a folder with torch's wheels. The old environment stays until the new one, made in
+.tools, is complete and replaces it.
 """
 
 import os
@@ -22,10 +22,10 @@ MEND = "mend that, then run `./crate venv` again"
 
 
 def install(venv: Path, *command: str | Path, **more: str) -> None:
-    """Run a command that installs into an environment, and end the program where it fails."""
+    """Run a command that installs into an environment. Ends the program if it fails."""
     environment = {**os.environ, "VIRTUAL_ENV": str(venv), **more}
     if host.run(command, env=environment):
-        fail(f".venv is as it was, since the new one was not made (the reason is above): {MEND}.")
+        fail(f".venv was not made (the reason is above), and the old one is as it was: {MEND}.")
 
 
 def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None:
@@ -35,7 +35,7 @@ def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None
     choices = ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS")
     split_locks.split_poetry(TOP, locks, *(os.environ.get(n) or host.argument(n) for n in choices))
     install(venv, "uv", "venv", "--quiet", "--python", "3.11", venv)
-    # A copy, since a build leaves files beside the sources, compiled against this torch perhaps.
+    # A copy, since a build leaves files beside the sources.
     left = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
     packages = locks / "poetry" / PACKAGES
     shutil.copytree(TOP / PACKAGES, packages, ignore=left, dirs_exist_ok=True)
@@ -47,7 +47,7 @@ def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None
     folder = ("--find-links", wheels) if wheels else ()
     install(venv, *pip, "--require-hashes", *folder, "--requirement", locks / "torch.txt")
 
-    # Against this very torch: see torchcrate/stages/extensions/build-extensions.sh.
+    # Compiled against this torch: see torchcrate/stages/extensions/build-extensions.sh.
     path = f"{venv / 'bin'}:{os.environ['PATH']}"
     for name, how in (("build", ()), ("extensions", ("--no-cache", "--no-build-isolation"))):
         file = locks / "extensions" / f"{name}.txt"

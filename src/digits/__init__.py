@@ -1,4 +1,4 @@
 """The sample project: a small network that learns to read handwritten digits.
 
-Replace this package by your own. `python -m digits` trains it.
+Replace this package with your own. `python -m digits` trains it.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def default_results() -> Path:
-    """Return ./results, or the same below HOME where that may not be written."""
+    """Return ./results, or results below HOME if the first is not writable."""
     here = Path("results")
     return here if os.access(here if here.exists() else ".", os.W_OK) else Path.home() / here
 
@@ -46,10 +46,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Train, and return the exit code."""
     options = vars(parser().parse_args(arguments))
-    # The kernel gives process 1 of a container no default handler: without this one `docker stop`
-    # would wait ten seconds while torch is being imported, and then kill.
+    # Process 1 of a container has no default handler for signals. Without this one, `docker stop`
+    # would wait ten seconds while torch is imported, and then kill the process.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    from digits import train  # late: --help need not wait for torch
+    from digits import train  # here, so that --help does not wait for torch
 
     return train.main(train.Settings(**options))
 

@@ -1,4 +1,4 @@
-"""The handwritten digits that the package carries (see data/README.md)."""
+"""The handwritten digits in this package (see data/README.md)."""
 
 import gzip
 import shutil
@@ -31,11 +31,11 @@ def split(count: int, seed: int, held_out: float = 0.2) -> tuple[torch.Tensor, t
 
 
 def loader(dataset: Dataset, batch_size: int, workers: int) -> DataLoader:
-    """Return a DataLoader that shuffles, without workers where shared memory is too small for them.
+    """Return a DataLoader that shuffles, without workers if shared memory is too small.
 
-    Workers hand batches over in /dev/shm, of which Docker gives a container 64 MB. A worker that
-    finds it full fails ("unable to allocate shared memory"; with older torch it dies of a bus
-    error). Here a sentence on stderr says so before that.
+    Workers pass batches in /dev/shm, and Docker gives a container 64 MB. If it is full, a worker
+    fails with "unable to allocate shared memory", in older torch with a bus error. Here a sentence
+    on stderr says so first.
     """
     if workers:
         tensors = default_collate([dataset[0]])

@@ -33,12 +33,12 @@ class Settings:
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be used; the message says why and what to do."""
+    """A checkpoint cannot be used. The message says why and what to do."""
 
 
 @dataclass
 class State:
-    """What a checkpoint holds: all that training needs to go on as if it had never stopped."""
+    """What a checkpoint has: all that training needs to resume exactly."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -47,7 +47,7 @@ class State:
     losses: list[float] = field(default_factory=list)  # mean cross entropy of each epoch
 
     def save(self, file: Path) -> None:
-        """Write the checkpoint so that a crash leaves the one before it or this one, whole."""
+        """Write the checkpoint so that a crash leaves a whole one: the old or the new."""
         unfinished = file.with_suffix(".tmp")
         torch.save(self.dump(), unfinished)
         unfinished.replace(file)
@@ -65,7 +65,7 @@ class State:
         }
 
     def load(self, file: Path) -> None:
-        """Take over a checkpoint. Raises CheckpointError, and changes nothing, if it does not fit.
+        """Load a checkpoint. Raises CheckpointError, and changes nothing, if it does not fit.
 
         A checkpoint is only data for torch.load(weights_only=True): no code in it is run.
         """
@@ -95,7 +95,7 @@ class State:
 
 
 def shapes(network: dict[str, torch.Tensor] | None) -> dict[str, torch.Size]:
-    """Return the shape of each tensor in a network's state, by which models are told apart."""
+    """Return the shape of each tensor in a network's state, which identifies the model."""
     return {name: tensor.shape for name, tensor in (network or {}).items()}
 
 
@@ -148,8 +148,8 @@ def main(settings: Settings) -> int:
     print(f"torch {torch.__version__} on {where}")
 
     torch.manual_seed(settings.seed)
-    # Of cuDNN's algorithms only those that add up in one order, for a seed to mean one result and a
-    # resumed training the same as one that never stopped (PyTorch's note on reproducibility).
+    # Use only deterministic cuDNN algorithms, so that a seed gives one result, also after a resume:
+    # https://docs.pytorch.org/docs/stable/notes/randomness.html
     torch.backends.cudnn.deterministic = True
     images, labels = data.load()
     training, held_out = data.split(len(images), settings.seed)

@@ -114,5 +114,5 @@ def test_the_dev_image_gets_what_downloads_need(monkeypatch, tmp_path):
 
 def test_netrc_that_is_not_there(monkeypatch):
     monkeypatch.setenv("NETRC", "/nowhere/netrc")
-    with pytest.raises(SystemExit, match="ERROR: NETRC=/nowhere/netrc is not there"):
+    with pytest.raises(SystemExit, match="ERROR: NETRC=/nowhere/netrc does not exist"):
         build.given()

@@ -1,8 +1,8 @@
-"""check_trees.py LOCK FOLDER…: stop the build where what is installed does not fit together.
+"""check_trees.py LOCK FOLDER…: stop the build if the installed packages do not fit together.
 
-Each tree was checked against its own lock; only together do they show, say, a package that wants a
-newer torch. Unlike `pip check` and `uv pip check` this follows extras: torch asks for most of CUDA
-as extras of cuda-toolkit, and a lock that lacks one of them gives a torch that cannot be imported.
+Each folder was checked against its own lock. Only together they show that a package needs a newer
+torch, for example. Unlike `pip check` and `uv pip check` this follows extras: torch needs most of
+CUDA as extras of cuda-toolkit. If a lock lacks one of them, torch cannot be imported.
 """
 
 import os
@@ -18,10 +18,9 @@ from packaging.utils import canonicalize_name
 
 
 def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
-    """Return what is missing, of a version that is not wanted, or there twice, a line each.
+    """Return a line for each package that is missing, in a wrong version, or there twice.
 
-    Of the lock torch, torchvision and torchaudio must be there; it may have them for another kind
-    of machine only.
+    torch, torchvision and torchaudio must be there if the lock has them for this kind of machine.
     """
     lines: set[str] = set()
     installed: dict[str, Distribution] = {}
@@ -33,7 +32,7 @@ def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
     for name in re.findall(r"^(torch|torchvision|torchaudio)==", torch_lock, re.MULTILINE):
         if name not in installed:
             lines.add(f"{name} is not installed: its lock has no wheel for {platform.machine()}")
-    queue = [(name, "") for name in installed]  # a distribution and one of its extras, or none
+    queue = [(name, "") for name in installed]  # (package, one of its extras or "")
     asked = set(queue)
     while queue:
         name, extra = queue.pop()
@@ -54,7 +53,7 @@ def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
 
 
 def main() -> None:
-    """Check what is installed in the folders."""
+    """Check the packages in the folders."""
     lines = problems(distributions(path=sys.argv[2:]), Path(sys.argv[1]).read_text())
     if lines:
         print("\n".join(lines), file=sys.stderr)

@@ -1,10 +1,10 @@
 """split_layers.py VENV LAYERS: divide the packages of an environment among a few layers.
 
-LAYERS/1 to LAYERS/8 become trees with the files of VENV in them, under their full paths, each
-package whole in one of them. Nothing is copied: the files are hard links. Which tree a package is
-in depends on that package alone, so an edit of the dependencies changes the layers of the packages
-that it changes, and no other: the one small package that you add is pushed and pulled with a few
-like it, not with NumPy. Files that no package lists, or several, are like a package of their own.
+LAYERS/1 to LAYERS/8 become trees with the files of VENV, under their full paths. Each package is in
+one tree. Nothing is copied: the files are hard links. A package's tree depends on that package
+alone. So an edit of the dependencies changes the layers of the packages that change, and no other:
+a small new package is pushed with a few small ones, not with NumPy. Files that no package lists, or
+several, are like one more package.
 """
 
 import os
@@ -16,18 +16,19 @@ from importlib.metadata import distributions
 from importlib.util import cache_from_source
 from pathlib import Path
 
-# Layers of each kind. The large packages are apart, so that a small one never moves with them, and
-# come first: an engine unpacks a layer again when one below it is another.
+# How many layers of each kind. Large packages have their own layers, so that a small one never
+# moves with them. They come first, since an engine unpacks a layer again when a layer below it
+# changes.
 LARGE, SMALL = 4, 4
 LARGE_BYTES = 5 * 10**6  # unpacked, with bytecode
 TIME = 315532800  # 1980-01-01, as torchcrate/stages/base/finish-tree.sh has it
 
 
 def owners(venv: Path) -> dict[Path, str]:
-    """Return {file: the package that it is of}, as the packages' RECORDs have it.
+    """Return {file: its package}, from the packages' RECORDs.
 
-    It is '' for a file of several, such as tests/__init__.py, which packages install over each
-    other's: it must not move when one of them comes or goes, nor with the folder's order.
+    It is '' for a file of several packages, such as tests/__init__.py: that must stay in its layer
+    when one of them comes or goes.
     """
     found: dict[Path, str] = {}
     for distribution in distributions(path=[str(venv / "lib/python3.11/site-packages")]):
@@ -47,7 +48,7 @@ def layer(package: str, size: int) -> int:
 
 
 def packages(venv: Path) -> dict[str, list[Path]]:
-    """Return {package: its files}; under '' those that no package lists, or several."""
+    """Return {package: its files}. '' has those that no package lists, or several."""
     owner = owners(venv)
     found = defaultdict(list)
     for folder, folders, files in os.walk(venv):

@@ -1,9 +1,9 @@
-"""A Poetry plugin that leaves the torch family as the image's torch lock has it.
+"""A Poetry plugin that does not touch the torch family in the image `dev`.
 
-poetry.lock knows torch's version and not its build, so without this `poetry install` in `dev` would
-put the default index's torch in the place of the locked one, and its CUDA packages beside it. Only
-where Poetry installs into an environment that keeps a torch lock (see torch_lock) are operations on
-the family skipped; pyproject.toml and poetry.lock are written as ever.
+poetry.lock has torch's version but not its build. Without this plugin `poetry install` would
+replace the image's torch by the default index's, with its CUDA packages. If Poetry installs into an
+environment with a torch lock (see torch_lock), the plugin skips operations on the family.
+pyproject.toml and poetry.lock are written as usual.
 """
 
 from cleo.events.console_command_event import ConsoleCommandEvent
@@ -24,13 +24,13 @@ class HoldTorch(ApplicationPlugin):
     """The plugin."""
 
     def activate(self, application: Application) -> None:
-        """Have every command looked at before it runs."""
+        """Look at every command before it runs."""
         # Poetry's own listeners, which give a command its installer, were added first.
         application.event_dispatcher.add_listener(COMMAND, hold)
 
 
 def hold(event: Event, _name: str, _dispatcher: EventDispatcher) -> None:
-    """Have a command's installer skip the family, if the command has one and the image a lock."""
+    """Let a command's installer skip the family, if there is an installer and a torch lock."""
     assert isinstance(event, ConsoleCommandEvent)
     command, io = event.command, event.io
     if not isinstance(command, InstallerCommand):
@@ -43,12 +43,12 @@ def hold(event: Event, _name: str, _dispatcher: EventDispatcher) -> None:
 
     def execute_the_others(operations: list[Operation]) -> int:
         packages = locker.lock_data.get("package", []) if locker.is_locked() else []
-        # `add` and `update` write poetry.lock afterwards: what is new is known here alone.
+        # `add` and `update` write poetry.lock later: only here the new packages are known.
         for each in operations:
             needs = {need.name for need in each.package.requires}
             packages = [*packages, {"name": each.package.name, "dependencies": needs}]
         held = torch_lock.held(lock, packages)
-        # What is compiled against torch only a build of the image makes, which has no isolation.
+        # Only a build of the image compiles packages against torch.
         held |= split_locks.groups(command.poetry.pyproject.data).get(split_locks.EXTENSIONS, set())
         for each in operations:
             if each.package.name in held and not each.skipped:
@@ -62,7 +62,7 @@ def hold(event: Event, _name: str, _dispatcher: EventDispatcher) -> None:
 
 
 def versions(operation: Operation) -> tuple[str | None, str | None]:
-    """Return the version that is there and the one that Poetry wants, None for none."""
+    """Return the installed version and the one that Poetry wants, None for none."""
     if isinstance(operation, Update):
         return str(operation.initial_package.version), str(operation.target_package.version)
     version = str(operation.package.version)

@@ -1,8 +1,9 @@
-"""The torch lock that the `dev` image keeps: what belongs to it, and whether it is installed so.
+"""The torch lock in the image `dev`: which packages it has, and whether they are installed.
 
 The lock is /app/.venv/torch.<build>.txt, a copy of the one in locks/ that the image was built from.
-The Poetry plugin (hold_torch) asks here what to leave alone. The command `restore-torch` compares
-what is installed with the lock and mends it; it runs in Poetry's environment, as any user.
+The Poetry plugin (hold_torch) asks here which packages to skip. The command `restore-torch`
+compares the installed packages with the lock and restores them. It runs in Poetry's environment, as
+any user.
 """
 
 import argparse
@@ -25,7 +26,7 @@ PIN = re.compile(r"^[A-Za-z0-9][^\\\n]*", re.MULTILINE)
 
 
 def find(environment: Path) -> Path | None:
-    """Return the torch lock that an environment keeps, or None."""
+    """Return an environment's torch lock, or None."""
     return next(iter(sorted(environment.glob("torch.*.txt"))), None)
 
 
@@ -46,7 +47,7 @@ def build(lock: Path) -> str:
 
 
 def pins(lock: Path) -> dict[str, str]:
-    """Return {name: version} of what the lock has for this machine."""
+    """Return {name: version} of the lock for this machine."""
     wanted = map(Requirement, PIN.findall(lock.read_text()))
     return {
         normalize(each.name): str(each.specifier).lstrip("=")
@@ -58,8 +59,8 @@ def pins(lock: Path) -> dict[str, str]:
 def held(lock: Path, packages: list[dict]) -> set[str]:
     """Return the names that Poetry must leave alone, given the packages of a poetry.lock.
 
-    They are those of the lock, for any machine, and the family of that poetry.lock: the default
-    index's torch wants other CUDA packages than a build that has none or those of another CUDA.
+    These are the lock's, for any machine, and the family in that poetry.lock: the default index's
+    torch needs other CUDA packages than another build.
     """
     return split_locks.family({"package": packages}) | split_locks.pins(lock.read_text()).keys()
 
@@ -122,7 +123,7 @@ def requirements(distribution: Distribution) -> set[str]:
 
 
 def whole(distribution: Distribution, optional: re.Pattern[str]) -> bool:
-    """Return whether each file of a package is there, with the size that it was installed with.
+    """Return whether each file of a package is there with its size.
 
     One that matches `optional` may be missing.
     """
@@ -144,10 +145,10 @@ def uv(*arguments: str | Path) -> bool:
 
 
 def restore(lock: Path, wrong: Iterable[str], strangers: set[str], options: list[str]) -> None:
-    """Take out what does not belong and install what is wrong, by digest.
+    """Remove what does not belong and install what is wrong, checked by hash.
 
-    Options are uv's. A folder of wheels is asked first, and alone if it is enough. Ends the program
-    with one sentence where the wheels cannot be had.
+    Options are uv's. A folder of wheels comes first, and alone if it has everything. Ends the
+    program with one sentence if the wheels cannot be found.
     """
     environment = lock.parent
     if strangers:  # first, since they may have files in common with what the lock has
@@ -174,7 +175,7 @@ def restore(lock: Path, wrong: Iterable[str], strangers: set[str], options: list
 
 
 def packages_of(environment: Path) -> list[Distribution]:
-    """Return what is installed in an environment, as it is now."""
+    """Return the packages that an environment has now."""
     sites = [str(path) for path in environment.glob("lib/python3.*/site-packages")]
     return list(distributions(path=sites))
 

@@ -1,16 +1,16 @@
 """Cut the project's locks: the torch family, what else torch needs, and what Poetry installs.
 
-Runs in the stages ``torch-locks`` and ``locks``, before anything is installed from them, and stops
-the build with one sentence where the locks are out of date or do not fit together. The host's
-``torchcrate/lock.py`` uses the same functions, so that both sides agree on what the family is.
+It runs in the stages ``torch-locks`` and ``locks``, before anything is installed. It stops the
+build with one sentence if the locks are out of date or do not fit together. The host's
+``torchcrate/lock.py`` uses the same functions, so both agree on the family.
 
-The *torch family* is torch, torchvision and torchaudio, and of what they need, directly or deep
-down, the packages whose name says that they belong to a torch build (triton, CUDA, ROCm) and that
-nothing else in the project needs. Plain packages that torch happens to need (numpy, jinja2 …) are
-not family: they are the same for every build, and adding one must not change torch's layer.
+The *torch family* is torch, torchvision and torchaudio, and those of their dependencies whose name
+belongs to a torch build (triton, CUDA, ROCm) and that no other package in the project needs. Plain
+dependencies of torch (numpy, jinja2 …) are not family: they are the same for every build, and
+adding one must not change torch's layer.
 
-Two dependency groups have a meaning here: what `torch-extensions` names is compiled against the
-image's torch, with the help of what `torch-extensions-build` names.
+Two dependency groups have a meaning: packages in `torch-extensions` are compiled against the
+image's torch, with the packages in `torch-extensions-build`.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from urllib.parse import urlsplit
 ROOTS = ("torch", "torchvision", "torchaudio")
 BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)===?([^\s;\\]+)", re.MULTILINE)
-# The groups with a meaning, and where path dependencies lie.
+# The groups with a meaning, and the folder of path dependencies.
 EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
 # How a torch lock says that it has another version than poetry.lock's.
 INSTEAD = "# Instead of"
-# The names of PyTorch's own builds. Whatever is called otherwise came from a folder of wheels.
+# The names of PyTorch's builds. A build with another name came from a folder of wheels.
 OFFICIAL = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
 
 
@@ -56,7 +56,7 @@ def needs(poetry_lock: dict) -> dict[str, set[str]]:
 
 
 def needed(poetry_lock: dict, names: Iterable[str]) -> set[str]:
-    """Return those of the names that a poetry.lock has, and all that they need, deep down."""
+    """Return the names that a poetry.lock has, and all their dependencies."""
     known = needs(poetry_lock)
     reached: set[str] = set()
     queue = list(names)
@@ -81,7 +81,7 @@ def family(poetry_lock: dict) -> set[str]:
 
 
 def read(file: Path) -> dict:
-    """Return a parsed TOML file. Raises LockError where it is none, or is not there."""
+    """Return a parsed TOML file. Raises LockError if it is not TOML or does not exist."""
     try:
         return tomllib.loads(file.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -92,7 +92,7 @@ def read(file: Path) -> dict:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Raise LockError where pyproject.toml or poetry.lock is TOML, and not as Poetry has it."""
+    """Raise LockError if pyproject.toml or poetry.lock is TOML, but not as Poetry writes it."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -120,7 +120,7 @@ def versions(poetry_lock: dict, group: str = "main") -> dict[str, set[str]]:
 
 
 def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
-    """Raise LockError where a torch lock was not made from this poetry.lock."""
+    """Raise LockError if a torch lock was not made from this poetry.lock."""
     locked, wanted = pins(torch_lock), versions(poetry_lock)
     here = f"locks/torch.{build}.txt"
     more = "" if OFFICIAL.fullmatch(build) else " --wheels FOLDER"
@@ -141,8 +141,8 @@ def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
 def for_poetry(pyproject: dict) -> dict:
     """Return the part of pyproject.toml that decides what Poetry installs.
 
-    Whatever else changes in pyproject.toml (version, ruff's settings …) then leaves the dependency
-    layer as it is. Poetry's content hash covers exactly these tables.
+    Other changes in pyproject.toml (version, ruff's settings …) then do not change the layers of
+    the dependencies. Poetry's content hash covers exactly these tables.
     """
     project, poetry = pyproject.get("project", {}), pyproject.get("tool", {}).get("poetry", {})
     project_keys = ("requires-python", "dependencies", "optional-dependencies")
@@ -243,9 +243,9 @@ def check_paths(poetry_lock: dict) -> None:
 
 
 def check_addresses(*texts: str) -> None:
-    """Raise LockError where an address in pyproject.toml or poetry.lock holds a user or password.
+    """Raise LockError if an address in pyproject.toml or poetry.lock has a user or password.
 
-    Poetry notes where a package came from, in the image too.
+    Poetry writes a package's address into the image.
     """
     for text in texts:
         found = re.search(r"https?://[^/\s\"'@]+@([^/\s\"']+)", text)
@@ -280,10 +280,10 @@ def requirement(package: dict) -> str:
 
 
 def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
-    """Return what is compiled against torch: names, and two requirements files.
+    """Return the packages compiled against torch: names, and two requirements files.
 
-    The first names what their build takes: what torch needs to be imported, and the group for it.
-    Nothing else of the project is in them, so that adding a package compiles nothing anew.
+    The first file has what their build needs: torch's dependencies, and the group for it. The files
+    have nothing else, so that adding another package compiles nothing again.
     """
     named = groups(pyproject)
     packages = poetry_lock.get("package", [])
@@ -304,11 +304,11 @@ def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
 
 
 def torch_needs(poetry_lock: dict) -> tuple[set[str], str]:
-    """Return what torch needs beside its family: names, and a requirements file.
+    """Return torch's dependencies outside its family: names, and a requirements file.
 
-    It changes when torch does, seldom else, and is most of what there is to compile (sympy,
-    networkx, numpy); so it is installed in a step of its own, which an edit of your dependencies
-    does not run again. Poetry keeps what does not come from an index, and what an extra brings.
+    They change with torch, and are most of the bytecode to compile (sympy, networkx, numpy). So
+    they are installed in a step of their own, which an edit of your dependencies does not run
+    again. Poetry installs those that do not come from an index, or that an extra adds.
     """
     beside = needed(poetry_lock, ROOTS) - family(poetry_lock)
     packages = [
@@ -329,7 +329,7 @@ def torch_needs(poetry_lock: dict) -> tuple[set[str], str]:
 
 
 def without(poetry_lock_text: str, names: set[str]) -> str:
-    """Return the text of a poetry.lock with the packages of these names taken out."""
+    """Return the text of a poetry.lock without the packages of these names."""
     import tomlkit  # comes with Poetry, which the stage `torch-locks` does not have
 
     document = tomlkit.parse(poetry_lock_text)
@@ -341,7 +341,7 @@ def without(poetry_lock_text: str, names: set[str]) -> str:
 
 
 def with_index(torch_lock: str, index_url: str, torch_index_url: str, build: str) -> str:
-    """Return a torch lock that names the mirror to use in place of its own index, if any."""
+    """Return a torch lock with a mirror instead of its own index, if there is one."""
     own = re.search(r"^--index-url .*\n", torch_lock, re.MULTILINE)
     mirror = f"{torch_index_url.rstrip('/')}/{build}" if own and torch_index_url else ""
     if not own:
@@ -352,7 +352,7 @@ def with_index(torch_lock: str, index_url: str, torch_index_url: str, build: str
 
 
 def poetry_check(folder: Path) -> None:
-    """Raise LockError where the folder's poetry.lock is out of date with its pyproject.toml."""
+    """Raise LockError if the folder's poetry.lock is out of date with its pyproject.toml."""
     check = subprocess.run(
         ["poetry", "check", "--lock", "-C", folder], capture_output=True, text=True, check=False
     )
@@ -412,7 +412,7 @@ def split_poetry(
     """Check Poetry's lock in ``project`` and write to ``out`` what Poetry installs.
 
     Writes out/poetry with pyproject.toml, poetry.lock and the options of each `poetry install`.
-    Raises LockError, with nothing written that a later stage could mistake for a result.
+    Raises LockError before it writes anything that a later stage could use.
     """
     import tomlkit  # comes with Poetry, which the stage `torch-locks` does not have
 
