@@ -8,7 +8,7 @@ run test:
 test-all test-slow:
 	@./crate $@
 
-# What other targets were called that this file had.
+# The commands that replace targets which this file had.
 was_bench-quick = bench --quick
 was_check = contract IMAGE --build BUILD
 was_engine-remove = engine remove

@@ -1,8 +1,8 @@
 #!/bin/sh
-# fix-times.sh SINCE : give what this step wrote to the system one fixed time, as finish-tree.sh does.
+# fix-times.sh SINCE : give all files that this step wrote one fixed time, as finish-tree.sh does.
 #
-# SINCE is when the step began, in seconds since 1970. The same packages then make the same layer,
-# whenever that is.
+# SINCE is when the step began, in seconds since 1970. The same packages then make the same layer at
+# any time.
 set -eu
 
 find /etc /usr /var -xdev -newermt "@$(($1 - 1))" \( -type l -o -writable \) \

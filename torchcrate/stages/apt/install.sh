@@ -1,14 +1,14 @@
 #!/bin/sh
 # install.sh PACKAGE|FILE... : install packages and leave nothing of apt's in the layer.
 #
-# PACKAGE may be "A|B": A where the archive can install it, else B. FILE, with its whole path, has
-# one package a line, and comments. Does nothing where that is none.
-# Wants the mounts that the Dockerfile gives it: apt's two caches, and keep-cache.conf.
-# Build secret `ca`, where given, is what apt trusts for a mirror behind https.
+# PACKAGE may be "A|B": A, or B if apt cannot install A. FILE, with its full path, has one package on
+# each line, and comments. Without packages this does nothing.
+# It needs the Dockerfile's mounts: apt's two caches, and keep-cache.conf. For an https mirror apt
+# trusts the build secret `ca`, if it is given.
 set -eu
 
 started=$(date +%s)
-# Logs and backups, which carry the time of the build.
+# Logs and backups, which have the time of the build.
 leftovers() {
     find /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache \
         /var/cache/debconf/*-old /var/lib/dpkg/*-old 2>/dev/null || true
@@ -56,12 +56,12 @@ done
 apt-get $ca install --yes --no-install-recommends $packages || {
     if [ "$lists" ]; then
         echo >&2 "ERROR: apt cannot install what apt/builder.txt or" \
-            "apt/runtime.txt names (what it says is above): mend the list, then build again."
+            "apt/runtime.txt names (its message is above): correct the list, then build again."
     fi
     exit 1
 }
 
-# What the layers below have is emptied: that something was deleted would carry a time too.
+# Files of the layers below are emptied, not deleted: the deletion would have a time too.
 leftovers | while read -r path; do
     if ! grep --quiet --line-regexp --fixed-strings "$path" /tmp/before; then
         rm -rf "$path"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # install-python.sh DIR : install the final Python 3.11 and make it `python` and `python3`.
 #
-# DIR holds deadsnakes.asc and, in apt, install.sh and fix-times.sh. Reads BASE_IMAGE (for the error message),
-# APT_MIRROR and PPA_URL from the environment.
+# DIR has deadsnakes.asc, apt/install.sh and apt/fix-times.sh. Reads BASE_IMAGE (for the error
+# message), APT_MIRROR and PPA_URL from the environment.
 set -eu
 here=$1
 started=$(date +%s)
@@ -36,10 +36,9 @@ if [ -n "$APT_MIRROR" ]; then
 fi
 
 if [ "$ID" = ubuntu ]; then
-    # Ubuntu has either a release candidate of 3.11 (22.04) or none (24.04). The deadsnakes PPA has
-    # the final one. Its key lies beside this script, so that nothing is trusted on first use and
-    # software-properties-common (which drags in Ubuntu's own Python) is not needed at all.
-    # Plain http is enough: apt checks every file against the key.
+    # Ubuntu has a release candidate of 3.11 (22.04) or none (24.04). The deadsnakes PPA has the final
+    # release. Its key is in this repository, so software-properties-common, which installs Ubuntu's
+    # own Python, is not needed. http is enough: apt checks every file against the key.
     install -D -m 644 "$here/deadsnakes.asc" /etc/apt/keyrings/deadsnakes.asc
     cat >/etc/apt/sources.list.d/deadsnakes.sources <<SOURCES
 Types: deb
@@ -48,7 +47,7 @@ Suites: $VERSION_CODENAME
 Components: main
 Signed-By: /etc/apt/keyrings/deadsnakes.asc
 SOURCES
-    # The release candidate must not come in even if the PPA one day lacks this release.
+    # Never install the release candidate, even if the PPA drops this Ubuntu.
     cat >/etc/apt/preferences.d/deadsnakes <<'PREFERENCES'
 Package: *python3.11*
 Pin: release o=Ubuntu
@@ -57,12 +56,12 @@ PREFERENCES
 fi
 
 "$here/apt/install.sh" ca-certificates python3.11 tzdata \
-    || refuse 'did not give a Python 3.11 package (what apt says is above)'
+    || refuse 'did not give a Python 3.11 package (the reason is above)'
 release=$(python3.11 -c 'import sys; print(sys.version_info.releaselevel)')
 [ "$release" = final ] || refuse "has only a Python 3.11 $release"
 
-# A diversion, unlike update-alternatives, also holds when a package installed later brings a
-# python3 of its own: dpkg then puts that one beside ours, as python3.distrib.
+# With a diversion, unlike update-alternatives, a python3 that is installed later becomes
+# python3.distrib (https://manpages.debian.org/dpkg-divert).
 for name in python python3; do
     dpkg-divert --quiet --local --rename --add "/usr/bin/$name"
     ln -s python3.11 "/usr/bin/$name"

@@ -1,10 +1,9 @@
 #!/bin/sh
-# build-extensions.sh DIR : compile what DIR/locks/extensions.txt names against the image's torch.
+# build-extensions.sh DIR : compile the packages in DIR/locks/extensions.txt against the image's torch.
 #
-# DIR/torch is the environment that torch was installed into, and DIR/locks/build.txt names what the
-# builds take beside it. Whatever links against torch must be compiled against the very build that
-# it will meet, so nothing is taken compiled and no environment is made for a build: that one would
-# have a torch of its own.
+# DIR/torch is the environment with torch, and DIR/locks/build.txt lists what else the builds need. A
+# package that links to torch works only with the torch that it was compiled with. So no wheel is
+# taken from an index, and no build gets its own environment, which would have another torch.
 set -eu
 dir=$1
 site=lib/python3.11/site-packages
@@ -17,7 +16,7 @@ trap 'rm -rf /tmp/build' EXIT
 python3.11 -m venv --without-pip /tmp/build
 uv pip install --quiet --no-cache --python /tmp/build --no-deps --requirement "$dir/locks/build.txt"
 
-# --no-cache: uv would take a package that it has once compiled against another torch.
+# --no-cache: uv would reuse a package that it compiled against another torch.
 PATH=/tmp/build/bin:$PATH PYTHONPATH=/tmp/build/$site:$dir/torch/$site \
     uv pip install --no-cache --python "$VIRTUAL_ENV" --no-deps --no-build-isolation \
     --requirement "$dir/locks/extensions.txt" || {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install-poetry.sh LOCK : Poetry as LOCK has it into an environment of its own in POETRY_HOME.
+# install-poetry.sh LOCK : install the Poetry in LOCK into its own environment in POETRY_HOME.
 #
 # Reads VIRTUAL_ENV and POETRY_HOME from the environment.
 set -eu
@@ -10,8 +10,8 @@ uv pip install --no-cache --python "$POETRY_HOME/venv" --require-hashes --requir
 install -d "$POETRY_HOME/bin"
 ln -s ../venv/bin/poetry "$POETRY_HOME/bin/poetry"
 
-# Without VIRTUAL_ENV (after `deactivate`, under sudo or cron) Poetry would install into the system,
-# or make an environment of its own. Whoever starts it this way, from any folder, gets /app/.venv.
+# Without VIRTUAL_ENV (after `deactivate`, under sudo or cron) Poetry would install into the system or
+# make its own environment. This command sets it, in any folder.
 cat >/usr/local/bin/poetry <<POETRY
 #!/bin/sh
 export VIRTUAL_ENV="\${VIRTUAL_ENV:-$VIRTUAL_ENV}" POETRY_VIRTUALENVS_CREATE=false

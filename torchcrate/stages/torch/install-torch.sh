@@ -1,11 +1,10 @@
 #!/bin/bash
-# install-torch.sh DIR : the torch family that DIR/torch.txt names, into /app/.venv.
+# install-torch.sh DIR : install the torch family in DIR/torch.txt into /app/.venv.
 #
-# DIR holds uv, the wheel of pip, the lock torch.txt, the list prune.txt, the folder wheels (the
-# build context of that name), a folder cache and, as netrc, the build secret of that name. Nothing
-# is resolved, and each wheel is checked against its digest in the lock. What lies in wheels is
-# taken first, and alone if it is enough. Reads VIRTUAL_ENV, TORCH_BUILD and PRUNE from the
-# environment.
+# DIR has uv, pip.whl, the lock torch.txt, the list prune.txt, the folder wheels (the build context),
+# the folder cache, and netrc (the build secret). Nothing is resolved, and each wheel is checked
+# against its hash in the lock. Wheels in the folder come first, and alone if they are enough. Reads
+# VIRTUAL_ENV, TORCH_BUILD and PRUNE from the environment.
 set -euo pipefail
 dir=$1
 
@@ -19,11 +18,11 @@ esac
 
 # As in the stage uv: build secret `ca` is mounted over this file.
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
-# Gigabytes that pip does not take up again where it left off: a stall must not end them.
+# pip does not resume a download of gigabytes, so a slow moment must not end it.
 export PIP_DEFAULT_TIMEOUT=90
-# uv unpacks each wheel in here, in the layer itself, and links to that: torch is written once.
+# uv unpacks each wheel into this cache, in the layer itself, and links to it: torch is written once.
 export UV_CACHE_DIR=$VIRTUAL_ENV/.cache UV_LINK_MODE=hardlink
-# No note of when and from where: a wheel from a folder and from an index make the same layer.
+# No record of the wheel's source, so that a folder and an index make the same layer.
 export UV_NO_INSTALLER_METADATA=1
 if [ -s "$dir/netrc" ]; then
     export NETRC=$dir/netrc
@@ -36,7 +35,7 @@ install() {
         --find-links "$dir/wheels" --requirement "$dir/torch.txt" "$@" 2>&1 | tee /tmp/install-torch.log
 }
 
-# With pip, since uv keeps no wheel, but a cache of unpacked ones: nearly twice the bytes.
+# With pip: uv keeps unpacked wheels in its cache, nearly twice the bytes.
 download() {
     TMPDIR=$dir/cache PYTHONPATH=$dir/pip.whl python3.11 -m pip download --dest "$dir/cache" \
         --no-deps --require-hashes --only-binary :all: --find-links "$dir/wheels" \
@@ -62,7 +61,7 @@ refuse_known() {
     fi
 }
 
-# What a build that was cut off had downloaded of a wheel; nothing will use it.
+# Parts of wheels from a build that was stopped. Nothing uses them.
 find "$dir/cache" -mindepth 1 -maxdepth 1 ! -name '*.whl' -exec rm -rf {} +
 
 installed=
@@ -76,7 +75,7 @@ if [ -n "$(ls "$dir/wheels")" ]; then
     fi
 fi
 if [ -z "$installed" ]; then
-    # All that the lock names may be there from an earlier build. If not, it is no error yet.
+    # An earlier build may have left all wheels. If not, it is no error yet.
     if ! install --find-links "$dir/cache" >/dev/null; then
         if ! download; then
             refuse_known

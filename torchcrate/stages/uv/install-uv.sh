@@ -1,5 +1,5 @@
 #!/bin/sh
-# install-uv.sh LOCK : uv as LOCK has it into /opt/uv, and beside it the wheel of pip.
+# install-uv.sh LOCK : install the uv in LOCK into /opt/uv, and put pip's wheel beside it.
 #
 # Reads INDEX_URL from the environment.
 set -eu
@@ -14,8 +14,8 @@ case ${host%%/*} in
     ;;
 esac
 
-# The pip that Debian or Ubuntu pack for new environments runs straight from its wheel, by the new
-# environment's Python: with --python it would start a second time, for two seconds more.
+# Debian and Ubuntu have a wheel of pip for new environments. It runs from the wheel, with the new
+# environment's Python: with --python pip would start twice, for two more seconds.
 for wheel in /usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /usr/share/python-wheels/pip-*.whl; do
     if [ -e "$wheel" ]; then
         break
