@@ -1,6 +1,6 @@
-# The article's shape: one stage, Poetry for the dependencies and pip for torch, code last. What is
-# changed is what it takes to build it today on the benchmark's base image: Python 3.11 comes from
-# that image's archive, Poetry from the package index, and no comment ends an ENV line.
+# The article's image: one stage, Poetry for the dependencies and pip for torch, code last. Changed
+# only so that it builds today on the benchmark's base image: Python 3.11 comes from that image's
+# apt archive, Poetry from the package index, and no ENV line ends with a comment.
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
 

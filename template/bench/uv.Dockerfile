@@ -1,5 +1,5 @@
-# A multi-stage image as uv's guide to Docker has a user build it: `uv sync` with a cache mount and
-# bytecode, first without and then with the code, and /app copied into a slim stage.
+# A multi-stage image as in uv's guide, https://docs.astral.sh/uv/guides/integration/docker/: `uv sync`
+# with a cache mount and bytecode, first without the code, then with it. A slim stage copies /app.
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE} AS base
 RUN --mount=type=cache,id=apt-build,target=/var/cache/apt \

@@ -1,4 +1,4 @@
-"""Move a box onto another one, by gradient descent on how little they overlap."""
+"""Move a box onto another one, by gradient descent on a loss of their overlap."""
 
 import sys
 
@@ -7,7 +7,7 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 
 
 def main() -> int:
-    """Print where the box ends, and return 1 if that is not on the other one."""
+    """Print how much the boxes overlap, and return 1 if that is less than 90%."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     there = torch.tensor([[20.0, 30.0, 60.0, 80.0]], device=device)  # left, top, right, bottom
     box = torch.tensor([[0.0, 0.0, 10.0, 10.0]], device=device, requires_grad=True)
