@@ -331,7 +331,7 @@ def dockerfile(text: str, project: Project) -> str:
     dev = [f"COPY {name} {name}" for name in (*project.readmes, *project.code)]
     linked = [f"/app/{source}" for source, to in project.code.items() if to]
     if linked and "src" not in project.code:
-        dev.append("# The code is where it is in the project. Python finds it through /app/src.")
+        dev.append("# The code has its paths from the project. Python finds it through /app/src.")
         dev.append(f"RUN mkdir src && ln -s {' '.join(linked)} src/")
     text = swap(text, r"^COPY src src$", "\n".join(dev))
     if not project.has_tests:

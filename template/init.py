@@ -242,7 +242,7 @@ def names(files: Files) -> tuple[str, str]:
         return project["project"]["name"], project["tool"]["poetry"]["packages"][0]["include"]
     except (KeyError, IndexError, TypeError, ValueError):
         raise InitError(
-            "There is no template here, with a pyproject.toml that names a project and a package."
+            "There is no template here: its pyproject.toml must name a project and a package."
         ) from None
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def tests(tier: str, *arguments: str) -> int:
-    """Run tests of the template. It is no failure if none matches, for example -k."""
+    """Run tests of the template. It is no failure if no test matches, such as with -k."""
     config = ("-c", "template/tests/pytest.ini")
     code = of_project.pytest(REPORTS / tier, *config, "template/tests", *arguments)
     return 0 if code == 5 else code

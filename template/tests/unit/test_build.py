@@ -1,4 +1,4 @@
-"""`./crate run` chooses a build that this machine can use, and refuses what cannot work."""
+"""`./crate run` chooses a build for this machine, and refuses what cannot work."""
 
 from collections import namedtuple
 
@@ -44,7 +44,7 @@ def test_build_says(machine, monkeypatch):
     assert build.choose_build() == "cpu"
 
 
-def test_a_build_without_a_lock(machine, monkeypatch):
+def test_build_without_lock(machine, monkeypatch):
     monkeypatch.setenv("BUILD", "cu999")
     with pytest.raises(
         SystemExit,
@@ -55,7 +55,7 @@ def test_a_build_without_a_lock(machine, monkeypatch):
 
 
 @pytest.mark.parametrize("free, stops", [(2 * GIB, True), (100 * GIB, False)])
-def test_disk_space_for_a_first_build(monkeypatch, tmp_path, free, stops):
+def test_disk_space(monkeypatch, tmp_path, free, stops):
     answers = {"image": None, "info": str(tmp_path)}
     monkeypatch.setattr(engine, "quiet", lambda command, *_: answers[command[1]])
     usage = namedtuple("usage", "free")(free)
@@ -67,23 +67,23 @@ def test_disk_space_for_a_first_build(monkeypatch, tmp_path, free, stops):
         build.check_disk({}, "gpu", "tag")
 
 
-def test_the_default_build_has_a_lock():
+def test_default_build():
     assert build.default_gpu_build() in build.builds()
 
 
-def test_a_mirror_of_pytorchs_index_is_asked_in_its_place(monkeypatch):
+def test_mirror_is_asked(monkeypatch):
     monkeypatch.setenv("TORCH_INDEX_URL", "https://mirror.example/whl/")
     monkeypatch.setattr(host, "answers", lambda url: url == "https://mirror.example/whl/cpu/torch/")
     assert build.torch_index_answers("cpu")
 
 
-def test_the_default_index_is_not_asked(monkeypatch):
+def test_default_index_is_not_asked(monkeypatch):
     monkeypatch.setattr(host, "answers", lambda url: False)
     assert build.torch_index_answers(build.default_gpu_build())
 
 
 @pytest.mark.parametrize("name", ["INDEX_URL", "TORCH_INDEX_URL", "APT_MIRROR", "PPA_URL"])
-def test_a_password_in_an_address_is_neither_used_nor_printed(monkeypatch, capsys, name):
+def test_password_in_address(monkeypatch, capsys, name):
     monkeypatch.setattr(build, "check_disk", lambda *_: None)
     monkeypatch.setenv(name, "https://me:secret@mirror.example/")
     with pytest.raises(SystemExit, match=f"ERROR: {name} .* NETRC=") as stopped:
@@ -91,7 +91,7 @@ def test_a_password_in_an_address_is_neither_used_nor_printed(monkeypatch, capsy
     assert "secret" not in str(stopped.value) + capsys.readouterr().out
 
 
-def test_the_dev_image_gets_what_downloads_need(monkeypatch, tmp_path):
+def test_dev_options(monkeypatch, tmp_path):
     for name in ("ca.crt", "netrc"):
         (tmp_path / name).write_text("text")
     (tmp_path / "wheels").mkdir()
@@ -112,7 +112,7 @@ def test_the_dev_image_gets_what_downloads_need(monkeypatch, tmp_path):
     assert f"--volume {tmp_path}/wheels:/mnt/wheels:ro --env UV_FIND_LINKS=/mnt/wheels" in options
 
 
-def test_netrc_that_is_not_there(monkeypatch):
+def test_missing_netrc(monkeypatch):
     monkeypatch.setenv("NETRC", "/nowhere/netrc")
     with pytest.raises(SystemExit, match="ERROR: NETRC=/nowhere/netrc does not exist"):
         build.given()

@@ -1,4 +1,4 @@
-"""`./crate check` is silent while all agree, and names each disagreement with what mends it."""
+"""`./crate check` is silent if all files agree. It names each disagreement and its remedy."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The check of the merged environment finds what is missing, too old, or there twice."""
+"""The check of the whole environment finds packages that are missing, too old, or there twice."""
 
 from importlib.metadata import distributions
 
@@ -44,14 +44,14 @@ def test_version(install):
     assert check() == ["lightning needs torch>=2, not 1.0+cpu"]
 
 
-def test_extras_that_somebody_asks_for(install):
+def test_requested_extras(install):
     add, check = install
     add("torch", "1.0", "cuda-toolkit[nvtx]")
     add("cuda-toolkit", "13.0", 'nvidia-nvtx; extra == "nvtx"', 'nvidia-x; extra == "x"')
     assert check() == ["cuda-toolkit needs nvidia-nvtx, which is not installed"]
 
 
-def test_extras_that_ask_for_extras(install):
+def test_extras_of_extras(install):
     add, check = install
     add("a", "1", "b[x]")
     add("b", "1", 'c[y]; extra == "x"')
@@ -59,7 +59,7 @@ def test_extras_that_ask_for_extras(install):
     assert check() == []
 
 
-def test_a_lock_without_wheels_for_this_machine(install):
+def test_no_wheels_for_this_machine(install):
     add, check = install
     add("numpy", "2.0")
     lock = '# a lock\ntorch==1.0 ; platform_machine == "s390x" \\\n    --hash=sha256:0\n'

@@ -1,4 +1,4 @@
-"""`./crate`: its values reach no shell, it parses anywhere, and it names what replaced `make`."""
+"""`./crate` passes no value to a shell, parses on any Python 3, and names what replaced `make`."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ NEEDS = {
     **{"update": ["--template=nowhere"], "bench": ["--quick"]},
 }
 FORGOTTEN = ("BUILD", "WHEELS", "NETRC", "PYTEST")
-# Those that begin with a long build or download whatever they are told, and check nothing first.
+# Commands that begin with a long build or download before they check anything.
 LONG = {"bench", "ci", "test", "test-all", "test-fast", "test-projects", "test-slow", "lint"}
 
 
@@ -67,8 +67,8 @@ def programs(tmp_path_factory):
         it if isinstance(it, str) else re.sub(r"\W.*", "", it[0].lstrip("-"), flags=re.S)
     ),
 )
-def test_a_value_is_never_a_shells(name, arguments, programs, tmp_path):
-    """It is refused in a sentence, or other programs get it as it is, whole."""
+def test_values_never_reach_a_shell(name, arguments, programs, tmp_path):
+    """One sentence refuses it, or other programs get it unchanged."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(FORGOTTEN)}
     environment |= {"PATH": f"{programs}:/usr/bin:/bin", "CALLS": str(tmp_path / "calls")}
     environment |= {"BASE_IMAGE": "a-base", "ENGINE_DIR": str(tmp_path)}
@@ -92,7 +92,7 @@ def test_a_value_is_never_a_shells(name, arguments, programs, tmp_path):
         assert all(HOSTILE in word for word in held), held
 
 
-def test_no_module_asks_for_a_shell():
+def test_no_shell():
     for file in [TOP / "crate", *(TOP / "torchcrate").rglob("*.py")]:
         calls = [
             node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
@@ -102,7 +102,7 @@ def test_no_module_asks_for_a_shell():
             assert ast.unparse(call.func) not in ("os.system", "os.popen"), file
 
 
-def test_any_python_3_can_say_what_it_needs():
+def test_old_python():
     text = (TOP / "crate").read_text()
     head = text[: text.index("from torchcrate")]
     assert not re.search(r"\bf\"|:=|->|\bmatch\b", head)
@@ -116,7 +116,7 @@ EARLY += [TOP / "template" / f"{name}.py" for name in ("__init__", "commands", "
 
 
 def test_what_runs_on_python_3_9():
-    """Ruff knows its grammar; that it lacks keywords such as zip's `strict` is looked for here."""
+    """Ruff checks the grammar. This looks for newer arguments, such as zip's `strict`."""
     command = [Path(sys.executable).parent / "ruff", "check", "--isolated", "--select=F,UP"]
     command += ["--ignore=UP007,UP031,UP036,UP045", "--target-version=py39", *EARLY]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -136,7 +136,7 @@ def test_what_runs_on_python_3_9():
         ('"; touch p; "', '"; touch p; "'),
     ],
 )
-def test_make_names_what_took_a_targets_place(target, command, tmp_path):
+def test_old_make_targets(target, command, tmp_path):
     (tmp_path / "Makefile").write_text((TOP / "Makefile").read_text())
     done = subprocess.run(["make", target], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode

@@ -1,4 +1,4 @@
-"""VS Code's files name what there is: Dockerfile, stage, folders, user, interpreter."""
+"""All that VS Code's files name exists: Dockerfile, stage, folders, user, interpreter."""
 
 import json
 import re
@@ -12,11 +12,11 @@ FILES = sorted((TOP / ".devcontainer").glob("*/devcontainer.json"))
 
 
 def read(file):
-    """Return a devcontainer.json, which may have comments in lines of their own."""
+    """Return a devcontainer.json without its lines of comments."""
     return json.loads(re.sub(r"^\s*//.*$", "", file.read_text(), flags=re.MULTILINE))
 
 
-def test_there_is_one_for_each_dockerfile():
+def test_one_for_each_dockerfile():
     assert [file.parent.name for file in FILES] == ["cpu", "gpu"]
     named = [(file.parent / read(file)["build"]["dockerfile"]).resolve() for file in FILES]
     assert named == [TOP / "Dockerfile.cpu", TOP / "Dockerfile"]
@@ -39,7 +39,7 @@ def test_what_it_names_exists(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
-def test_it_mounts_what_make_shell_mounts(file, monkeypatch, tmp_path):
+def test_mounts(file, monkeypatch, tmp_path):
     monkeypatch.setattr(build.host, "index_url", lambda: "")
     monkeypatch.setattr(build.host, "ca_bundle", lambda: None)
     monkeypatch.setattr(build, "given", lambda: {})

@@ -1,4 +1,4 @@
-"""An engine that is missing or too old is one sentence, and nothing else's process is touched."""
+"""A missing or old engine gives one sentence, and no other process is touched."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ def test_numbers(text, found):
     assert docker_engine.numbers(text) == found
 
 
-def test_an_engine_that_is_new_enough():
+def test_new_enough():
     docker_engine.check_version("23.0.1", "github.com/docker/buildx v0.19.0 542e5d8")
 
 
@@ -39,7 +39,7 @@ def test_too_old(server, buildx, words):
 
 @pytest.fixture(autouse=True)
 def no_engine(monkeypatch):
-    """Pretend that there is no Docker at all, whatever this machine has."""
+    """Pretend that this machine has no Docker."""
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engine, "version", lambda environment: None)
     monkeypatch.setattr(docker_engine, "version", lambda environment: None)
@@ -58,7 +58,7 @@ def test_no_engine_and_not_root(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["this machine", "tcp://elsewhere:2375"])
-def test_an_engine_that_is_stopped(monkeypatch, where):
+def test_stopped_engine(monkeypatch, where):
     if where == "this machine":
         monkeypatch.setattr(engine.shutil, "which", lambda name: "/usr/bin/dockerd")
     else:
@@ -67,7 +67,7 @@ def test_an_engine_that_is_stopped(monkeypatch, where):
         engine.prepare()
 
 
-def test_an_engine_that_this_user_may_not_use(monkeypatch):
+def test_permission_denied(monkeypatch):
     monkeypatch.setattr(
         docker_engine, "complaint", lambda environment: "permission denied while trying"
     )
@@ -75,13 +75,13 @@ def test_an_engine_that_this_user_may_not_use(monkeypatch):
         engine.prepare()
 
 
-def test_no_engine_and_another_system(monkeypatch):
+def test_another_system(monkeypatch):
     monkeypatch.setattr(engine, "os_release", lambda: {"ID": "fedora", "VERSION_CODENAME": ""})
     with pytest.raises(SystemExit, match="ERROR: no Docker Engine answers"):
         engine.prepare()
 
 
-def test_a_folder_too_deep_for_a_socket(monkeypatch, tmp_path):
+def test_folder_too_deep(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(engine, "os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "x"})
     monkeypatch.setattr(engine.shutil, "which", {"apt-get": "/usr/bin/apt-get"}.get)
@@ -90,7 +90,7 @@ def test_a_folder_too_deep_for_a_socket(monkeypatch, tmp_path):
         engine.prepare()
 
 
-def test_a_pid_file_of_somebody_elses_process(tmp_path):
+def test_pid_of_another_process(tmp_path):
     pid_file = tmp_path / "pid"
     pid_file.write_text(str(os.getpid()))
     assert engine.ours(pid_file, tmp_path / "engine") is None
@@ -115,14 +115,14 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("text, found", SOURCES.items())
-def test_the_archive_is_the_systems_own(monkeypatch, text, found):
+def test_archive(monkeypatch, text, found):
     monkeypatch.setattr(engine.Path, "glob", lambda *_: iter(()))
     monkeypatch.setattr(engine.Path, "is_file", lambda _: True)
     monkeypatch.setattr(engine.Path, "read_text", lambda _: text)
     assert engine.archive({"ID": "debian"}) == found
 
 
-def test_removing_leaves_what_is_not_the_engines(tmp_path):
+def test_remove_leaves_other_files(tmp_path):
     top = tmp_path / "engine"
     engine.claim(top)
     (top / "data").mkdir()
@@ -136,14 +136,14 @@ def test_removing_leaves_what_is_not_the_engines(tmp_path):
 
 @pytest.fixture
 def short_path():
-    """Return a folder in which there is room for the path of a socket."""
+    """Return a folder with a path short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="e.") as folder:
         yield Path(folder)
 
 
 @pytest.mark.parametrize("command", ["start", "stop", "remove", "daemon", "bootstrap"])
-def test_a_folder_that_the_engine_did_not_make(monkeypatch, short_path, command):
-    """What is in ENGINE_DIR is not touched, nor what is in a folder of the engine's name."""
+def test_another_folder(monkeypatch, short_path, command):
+    """Other files in ENGINE_DIR stay, and so does another folder with the engine's name."""
     tmp_path = short_path
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(engine, "os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "x"})
@@ -166,7 +166,7 @@ def test_a_folder_that_the_engine_did_not_make(monkeypatch, short_path, command)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_stopping_what_does_not_run(tmp_path):
+def test_stop_twice(tmp_path):
     (tmp_path / "dockerd.pid").write_text(str(os.getpid()))
     engine.stop(tmp_path)  # this process goes on running
     assert not (tmp_path / "dockerd.pid").exists()

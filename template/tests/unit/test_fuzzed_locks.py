@@ -1,4 +1,4 @@
-"""Whatever poetry.lock, pyproject.toml and the torch lock hold: both halves, or one sentence."""
+"""Any poetry.lock, pyproject.toml and torch lock give two locks, or one sentence."""
 
 import tomllib
 from pathlib import Path
@@ -22,7 +22,7 @@ ANYTHING = st.recursive(
 
 
 def odd(strategy):
-    """Return a strategy that mostly is the one given, and sometimes anything."""
+    """Return a strategy that is mostly the given one, and sometimes anything."""
     return st.one_of(strategy, strategy, strategy, ANYTHING)
 
 
@@ -61,14 +61,14 @@ PYPROJECTS = st.fixed_dictionaries(
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """Return a folder for the files of a project; Poetry itself is not asked."""
+    """Return a folder for the files of a project, without Poetry's own check."""
     monkeypatch.setattr(split_locks, "poetry_check", lambda _: None)
     (tmp_path / "locks").mkdir()
     return tmp_path
 
 
 def split(project: Path, number: list[int]) -> None:
-    """Split the locks of a folder; a LockError is one sentence, and nothing else may happen."""
+    """Split the locks of a folder. A LockError has one sentence, and no other error may occur."""
     number.append(0)
     out = project / f"out-{len(number)}"
     try:

@@ -1,4 +1,4 @@
-"""Generated files are what their source says, and the linters have nothing to say."""
+"""Generated files match their source, and the linters find nothing."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def test_they_are_as_made(file):
     assert file.read_text() == GENERATED[file], "run `./crate check --write`"
 
 
-def test_a_heredoc_keeps_what_looks_like_a_comment():
+def test_heredoc():
     text = (
         "# The GPU image.\n\n# Why.\nCOPY <<-'END' /run\n#!/bin/sh\n# why\n\tEND\n# Why.\nUSER 1\n"
     )

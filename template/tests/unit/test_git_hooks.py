@@ -20,7 +20,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def hook(tmp_path, monkeypatch):
-    """Return a repository, and have the environment be that of a hook of it."""
+    """Return a repository, and set the environment of one of its hooks."""
     folder = tmp_path / "hook"
     existing.write(folder, {"a": "1"})
     (folder / "staged").touch()
@@ -59,7 +59,7 @@ def test_init_adopt_and_update(template, tmp_path, hook):
 
 
 def test_what_it_starts_itself(hook):
-    """Poetry and uv, which clone dependencies, and pre-commit find none of it either."""
+    """Poetry and uv, which clone dependencies, and pre-commit do not see it either."""
     environment = hook | {"GIT_SSL_CAINFO": "/ca", "GIT_SSH_COMMAND": "ssh -v"}
     code = "import subprocess, torchcrate.cli; subprocess.run(['env'], check=True)"
     done = run(TOP, sys.executable, "-c", code, env=environment)

@@ -1,4 +1,4 @@
-"""The index and the certificates are taken from this machine's own configuration."""
+"""The index and the certificates come from this machine's configuration."""
 
 import urllib.error
 
@@ -36,7 +36,7 @@ def test_pips_own_index(pip, section):
     assert host.index_url() == "https://mirror.example/simple"
 
 
-def test_an_extra_index_is_not_the_index(pip, monkeypatch):
+def test_extra_index(pip, monkeypatch):
     pip("global.extra-index-url='https://mirror.example/simple'\n")
     no_page(monkeypatch, OSError())
     assert host.index_url() == ""
@@ -53,13 +53,13 @@ def test_what_comes_first(pip, monkeypatch):
     assert host.index_url() == "https://mine.example/"
 
 
-def test_a_default_index_without_json_pages_is_named(pip, monkeypatch):
+def test_index_without_json_pages(pip, monkeypatch):
     pip("")
     no_page(monkeypatch, urllib.error.HTTPError("u", 404, "no", {}, None))
     assert host.index_url() == "https://d.example/simple"
 
 
-def test_without_a_network_nothing_is_assumed(pip, monkeypatch):
+def test_no_network(pip, monkeypatch):
     pip("")
     no_page(monkeypatch, urllib.error.URLError("no network"))
     assert host.index_url() == ""

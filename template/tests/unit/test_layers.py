@@ -1,4 +1,4 @@
-"""Layers are read and laid over each other as a container would see them."""
+"""Layers are read and merged as a container sees them."""
 
 import io
 import tarfile
@@ -12,7 +12,7 @@ CANARY = b"image-canary"
 
 
 def tar(files, pack=bytes):
-    """Return a tar file of {path: content}; a content of None makes a folder."""
+    """Return a tar file of {path: content}. None makes a folder."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         for path, content in files.items():
@@ -28,7 +28,7 @@ def image(*contents):
     return layers.Contents({}, [layers.Layer("", entries) for entries in found], [])
 
 
-def test_upper_files_hide_lower_ones():
+def test_upper_files():
     files = image({"etc/a": b"old", "etc/b": b"b"}, {"./etc/a": b"newer"}).files
     assert {path: entry.size for path, entry in files.items()} == {"etc/a": 5, "etc/b": 1}
 
@@ -41,24 +41,24 @@ def test_whiteouts_delete(whiteout, left):
     assert files.keys() == left
 
 
-def test_a_new_file_beside_an_opaque_whiteout_stays():
+def test_opaque_whiteout():
     files = image({"etc/a": b""}, {"etc/.wh..wh..opq": b"", "etc/b": b""}).files
     assert files.keys() == {"etc/b"}
 
 
 @pytest.mark.parametrize("before", [0, layers.CHUNK - 5])
-def test_a_canary_is_found_across_chunks(before):
+def test_canary_across_chunks(before):
     entries, found = layers.read_layer(tar({"a": b"x" * before + CANARY, "b": b"none"}), CANARY)
     assert found == ["/a"]
     assert entries["b"].sha256.startswith("140bedbf9c3f6d56")
 
 
-def test_only_named_files_are_kept_as_text():
+def test_text_of_named_files():
     entries, _ = layers.read_layer(tar({"var/lib/dpkg/status": b"text", "etc/a": b"text"}), CANARY)
     assert (entries["var/lib/dpkg/status"].text, entries["etc/a"].text) == ("text", "")
 
 
-def test_a_layer_packed_with_zstd():
+def test_zstd():
     packed = tar({"etc/a": b"text", "b": CANARY}, pack=zstd.compress)
     entries, found = layers.read_layer(layers.unpacked(packed), CANARY)
     assert entries.keys() == {"etc/a", "b"}

@@ -1,4 +1,4 @@
-"""`./crate lock` writes what pip and the build can read, or leaves everything as it was."""
+"""`./crate lock` writes locks that pip and the build can read, or changes nothing."""
 
 import tomllib
 from pathlib import Path
@@ -29,15 +29,13 @@ def poetry_lock(**versions):
         ({"numpy": "2.0"}, None),
     ],
 )
-def test_the_default_indexs_build_shows_in_poetry_lock(packages, build):
+def test_default_build(packages, build):
     versions = split_locks.versions(poetry_lock(torch="1.0", **packages))
     assert lock.default_build(versions) == build
 
 
 @pytest.mark.parametrize(("build", "carried"), [("cu117", True), ("cu118", False)])
-def test_where_poetry_lock_has_no_cuda_uv_says_what_the_default_index_carries(
-    monkeypatch, build, carried
-):
+def test_default_build_without_cuda(monkeypatch, build, carried):
     asked = []
 
     def compiled(requirements, *_):
@@ -49,17 +47,17 @@ def test_where_poetry_lock_has_no_cuda_uv_says_what_the_default_index_carries(
     assert asked == [["torch===2.0.1"]]
     assert not lock.is_default("cpu", poetry_lock(torch="2.0.1"))
     assert lock.is_default("cu130", poetry_lock(torch="2.13.0", nvidia_cuda_runtime="13.0.96"))
-    assert len(asked) == 1  # where nobody need be asked, nobody is
+    assert len(asked) == 1  # uv is not asked if it is not needed
 
 
-def test_all_that_poetry_lock_lacks_is_named_at_once(monkeypatch):
+def test_missing_packages(monkeypatch):
     wheels = {name: ("1.0", {DIGEST}) for name in ("torch", "triton", "cmake", "lit")}
     monkeypatch.setattr(lock, "from_index", lambda *_: {"x86_64": wheels})
     with pytest.raises(LockError, match=r"needs cmake, lit, .* `./crate add cmake lit`"):
         lock.torch_lock("cu117", poetry_lock(torch="1.0"), None)
 
 
-def test_rendered_lock_is_read_back():
+def test_rendered_lock():
     wheels = {"torch": ("1.0+cpu", {DIGEST}), "triton": ("3.0", {DIGEST})}
     both = {"x86_64": wheels, "aarch64": wheels}
     text = lock.render("cpu", "--index-url https://x/cpu", both, {})
@@ -68,7 +66,7 @@ def test_rendered_lock_is_read_back():
     assert text.count(f"--hash=sha256:{DIGEST}") == 2
 
 
-def test_a_package_for_one_machine_is_marked():
+def test_package_for_one_machine():
     text = lock.render(
         "cu1", "#", {"x86_64": {"a": ("1", {DIGEST})}, "aarch64": {"b": ("1", {DIGEST})}}, {}
     )
@@ -76,7 +74,7 @@ def test_a_package_for_one_machine_is_marked():
     assert 'b==1 ; platform_machine == "aarch64" \\' in text
 
 
-def test_a_folder_of_wheels_names_the_exact_version(tmp_path):
+def test_wheels_exact_version(tmp_path):
     for local in ("1.0+cpu", "1.0+mine", "1.0+xpu", "0.9"):
         name = f"torch-{local}-cp311-cp311-linux_x86_64.whl"
         (tmp_path / name).touch()
@@ -92,20 +90,20 @@ def test_a_folder_of_wheels_names_the_exact_version(tmp_path):
         (["2.0+cpu", "3.0+mine"], "3.0+mine"),
     ],
 )
-def test_a_folder_of_wheels_with_several_or_another_version(tmp_path, there, taken):
+def test_wheels_of_several_versions(tmp_path, there, taken):
     for version in there:
         (tmp_path / f"torch-{version}-cp311-cp311-linux_x86_64.whl").touch()
     assert lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine") == {"torch": taken}
 
 
-def test_a_folder_of_wheels_that_leaves_a_choice(tmp_path):
+def test_ambiguous_wheels(tmp_path):
     for version in ("2.0", "3.0"):
         (tmp_path / f"torch-{version}-cp311-cp311-linux_x86_64.whl").touch()
     with pytest.raises(LockError, match=r"has torch 2.0 and 3.0, and none of them is 1.0"):
         lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine")
 
 
-def test_a_lock_that_stands_in_for_another_version_fits():
+def test_other_version_instead():
     wheels = {"torch": ("2.0.dev1+mine", {DIGEST})}
     text = lock.render("mine", "#", {"x86_64": wheels, "aarch64": wheels}, {"torch": "1.0"})
     split_locks.check_fit("mine", text, poetry_lock(torch="1.0"))
@@ -113,7 +111,7 @@ def test_a_lock_that_stands_in_for_another_version_fits():
         split_locks.check_fit("mine", text, poetry_lock(torch="1.1"))
 
 
-def test_an_index_without_that_version_is_named(monkeypatch):
+def test_version_not_on_index(monkeypatch):
     def none(*_):
         raise LockError("No solution: Because there is no version of torch==9.9+cu126 and you ...")
 
@@ -130,7 +128,7 @@ def test_an_index_without_that_version_is_named(monkeypatch):
         ('mine @ file:///elsewhere/mine"]', 'mine @ file:///elsewhere/mine"]'),
     ],
 )
-def test_path_dependencies_become_relative(before, after):
+def test_relative_paths(before, after):
     text = f'[project]\n# why\ndependencies = ["numpy", "{before} # kept\n'
     made = lock.with_relative_paths(text, Path("/p"))
     assert made.startswith(f'[project]\n# why\ndependencies = ["numpy", "{after} # kept\n')
@@ -139,7 +137,7 @@ def test_path_dependencies_become_relative(before, after):
     assert tables["poetry"]["dependencies"] == expected
 
 
-def test_path_dependencies_of_extras_and_groups_become_relative():
+def test_relative_paths_of_groups():
     text = (
         '[project.optional-dependencies]\nmore = ["mine @ file:///p/packages/mine"]\n'
         '[dependency-groups]\ntorch-extensions = ["ours @ file:///p/packages/ours"]\n'
@@ -152,7 +150,7 @@ def test_path_dependencies_of_extras_and_groups_become_relative():
     assert poetry["group"] == group
 
 
-def test_a_folder_of_wheels_that_lacks_one(tmp_path):
+def test_wheels_without_torch(tmp_path):
     with pytest.raises(LockError, match=r"has no wheel of torch 1.0, which poetry.lock wants"):
         lock.wheel_versions(tmp_path, {"torch": "1.0"}, "mine")
 
@@ -162,7 +160,7 @@ def test_a_project_without_torch():
         lock.roots(poetry_lock(numpy="1.0"))
 
 
-def test_an_index_out_of_reach_is_one_message_with_the_remedies(monkeypatch):
+def test_unreachable_index(monkeypatch):
     def no_answer(*_):
         raise LockError("error: dns error")
 
@@ -173,7 +171,7 @@ def test_an_index_out_of_reach_is_one_message_with_the_remedies(monkeypatch):
         lock.torch_lock("cu126", poetry_lock(torch="1.0"), None)
 
 
-def test_a_lock_is_replaced_whole(tmp_path, monkeypatch, capsys):
+def test_replace(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lock, "TOP", tmp_path)
     file = tmp_path / "a.txt"
     lock.replace(file, "new\n")

@@ -1,4 +1,4 @@
-"""Every link, and every path that a document, hook, workflow or renovate.json names, is there."""
+"""Every link, and every path in a document, hook, workflow or renovate.json, exists."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A password in an address is refused by every command, and printed by none."""
+"""Every command refuses a password in an address, and none prints it."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ COMMANDS = (
 
 
 def crate(*words, **variables):
-    """Run ./crate with more environment; it must fail, and print no password. Return its words."""
+    """Run ./crate with more variables. It must fail and print no password. Return its output."""
     # An engine that is not there: were an address taken, nothing would be built all the same.
     environment = {k: v for k, v in unpatched().items() if k != "INDEX_URL"}
     environment |= {**variables, "DOCKER_HOST": "unix:///nowhere"}

@@ -77,7 +77,7 @@ def test_lines(written, line):
 
 
 @pytest.mark.parametrize(("option", "code"), [((), 0), (("--no-skips",), 1)])
-def test_a_skip_fails_where_it_may_not_be(tmp_path, option, code):
+def test_no_skips(tmp_path, option, code):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n\n\ndef test_it():\n    pytest.skip('no engine')\n"
     )

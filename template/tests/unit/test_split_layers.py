@@ -1,4 +1,4 @@
-"""An environment's packages are divided among layers, each by what it is itself alone."""
+"""An environment's packages are divided among layers, each independently of the others."""
 
 import os
 from pathlib import Path
@@ -35,7 +35,7 @@ def venv(tmp_path):
 
 
 def files(folder):
-    """Return the paths of all files below a folder, from it."""
+    """Return the relative paths of all files in a folder."""
     return {
         str(path.relative_to(folder))
         for path in folder.rglob("*")
@@ -43,7 +43,7 @@ def files(folder):
     }
 
 
-def test_each_package_is_whole_in_its_layer(venv, tmp_path):
+def test_package_in_one_layer(venv, tmp_path):
     install, top = venv
     install("Some_Package", scripts=["some"])
     install("large", size=LARGE_BYTES)
@@ -61,7 +61,7 @@ def test_each_package_is_whole_in_its_layer(venv, tmp_path):
     assert f"{inside}/bin/some" in files(tmp_path / "layers" / str(layer("some-package", 10)))
 
 
-def test_nothing_is_lost_or_doubled_or_copied(venv, tmp_path):
+def test_all_files_once(venv, tmp_path):
     install, top = venv
     for i in range(30):
         install(f"package{i}")
@@ -76,7 +76,7 @@ def test_nothing_is_lost_or_doubled_or_copied(venv, tmp_path):
     assert len([tree for tree in trees if tree]) == SMALL
 
 
-def test_one_more_package_changes_one_layer(venv, tmp_path):
+def test_new_package(venv, tmp_path):
     install, top = venv
     for i in range(30):
         install(f"package{i}")
@@ -91,7 +91,7 @@ def test_one_more_package_changes_one_layer(venv, tmp_path):
     assert changed == [layer("another", 100)]
 
 
-def test_a_file_of_several_packages_stays_where_it_is(venv, tmp_path):
+def test_shared_file(venv, tmp_path):
     install, top = venv
     shared = top / SITE / "tests" / "__init__.py"
     shared.parent.mkdir()
@@ -109,12 +109,12 @@ def test_a_file_of_several_packages_stays_where_it_is(venv, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["numpy", "einops", "a", ""])
-def test_large_ones_are_below_small_ones(name):
+def test_large_packages_first(name):
     assert 1 <= layer(name, LARGE_BYTES) <= LARGE
     assert LARGE < layer(name, LARGE_BYTES - 1) <= LARGE + SMALL
 
 
-def test_folders_have_the_fixed_time(venv, tmp_path):
+def test_fixed_time(venv, tmp_path):
     install, top = venv
     install("package")
     split(top, tmp_path / "layers")

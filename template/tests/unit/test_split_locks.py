@@ -1,4 +1,4 @@
-"""The torch family is found by need and by name, and locks that do not fit are refused."""
+"""The torch family is found by dependency and name, and locks that do not fit are refused."""
 
 import tomllib
 
@@ -12,7 +12,7 @@ LOCKS = sorted((TOP / "locks").glob("torch.*.txt"))
 
 
 def poetry_lock(**needs):
-    """Return a parsed poetry.lock: each package with the names that it needs."""
+    """Return a parsed poetry.lock with packages and their dependencies."""
     return {
         "package": [
             {
@@ -26,7 +26,7 @@ def poetry_lock(**needs):
     }
 
 
-def test_family_is_what_a_torch_build_brings():
+def test_family():
     lock = poetry_lock(
         torch=["nvidia-cublas", "triton", "jinja2", "cuda-toolkit"],
         torchvision=["torch", "numpy"],
@@ -45,7 +45,7 @@ def test_family_is_what_a_torch_build_brings():
     }
 
 
-def test_what_torch_needs_has_a_step_of_its_own():
+def test_torch_needs():
     lock = poetry_lock(
         torch=["sympy", "triton"],
         torchvision=["torch", "numpy"],
@@ -71,18 +71,18 @@ def test_what_torch_needs_has_a_step_of_its_own():
         {"markers": 'extra == "symbols"'},
     ],
 )
-def test_what_torch_needs_from_elsewhere_is_left_to_poetry(more):
+def test_torch_needs_from_git(more):
     lock = poetry_lock(torch=["sympy", "jinja2"], sympy=[], jinja2=[])
     lock["package"][1] |= more
     assert split_locks.torch_needs(lock) == ({"jinja2"}, "jinja2==1.0\n")
 
 
-def test_a_package_that_only_sounds_like_it_stays():
+def test_similar_name():
     lock = poetry_lock(torch=["triton"], triton=[], gpustat=["nvidia-ml-py"], nvidia_ml_py=[])
     assert split_locks.family(lock) == {"torch", "triton"}
 
 
-def test_a_package_that_others_need_too_stays_and_so_does_what_it_needs():
+def test_shared_dependency():
     lock = poetry_lock(
         torch=["nvidia-cublas"],
         nvidia_cublas=["nvidia-nvrtc"],
@@ -92,17 +92,17 @@ def test_a_package_that_others_need_too_stays_and_so_does_what_it_needs():
     assert split_locks.family(lock) == {"torch"}
 
 
-def test_torch_is_family_though_others_need_it():
+def test_torch_is_always_family():
     lock = poetry_lock(torch=[], lightning=["torch", "Torchvision"], torchvision=["torch"])
     assert split_locks.family(lock) == {"torch", "torchvision"}
 
 
-def test_names_are_compared_as_an_index_does():
+def test_normalized_names():
     lock = poetry_lock(torch=["Nvidia_CUBLAS", "sympy"], nvidia_cublas=[], sympy=[])
     assert split_locks.family(lock) == {"torch", "nvidia-cublas"}
 
 
-def test_without_removes_only_those(tmp_path):
+def test_without(tmp_path):
     text = (TOP / "poetry.lock").read_text()
     before = split_locks.versions(tomllib.loads(text))
     family = split_locks.family(tomllib.loads(text))
@@ -112,13 +112,13 @@ def test_without_removes_only_those(tmp_path):
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_the_repositorys_locks_fit_together(lock):
+def test_own_locks_fit(lock):
     build = lock.name.removeprefix("torch.").removesuffix(".txt")
     parsed = tomllib.loads((TOP / "poetry.lock").read_text())
     split_locks.check_fit(build, lock.read_text(), parsed)
 
 
-def test_another_version_does_not_fit():
+def test_another_version():
     lock = poetry_lock(torch=[])
     with pytest.raises(
         LockError, match="has torch 2.0 where poetry.lock has 1.0: run `./crate lock"
@@ -126,23 +126,23 @@ def test_another_version_does_not_fit():
         split_locks.check_fit("cpu", "torch==2.0+cpu \\\n", lock)
 
 
-def test_the_local_part_is_the_builds_own():
+def test_local_part():
     split_locks.check_fit("cpu", "torch==1.0+cpu \\\n", poetry_lock(torch=[]))
 
 
-def test_a_package_too_many_does_not_fit():
+def test_extra_package():
     with pytest.raises(LockError, match="torchvision 1.0 where poetry.lock has none"):
         split_locks.check_fit("cpu", "torch==1.0\ntorchvision==1.0", poetry_lock(torch=[]))
 
 
-def test_a_package_in_both_trees_does_not_fit():
+def test_package_in_both_locks():
     with pytest.raises(LockError, match="numpy, which Poetry installs too"):
         split_locks.check_fit(
             "cpu", "torch==1.0\nnumpy==1.0", poetry_lock(torch=["numpy"], numpy=[])
         )
 
 
-def test_only_what_installs_something_is_kept_of_pyproject():
+def test_pyproject_for_poetry():
     kept = split_locks.for_poetry(
         {
             "project": {
@@ -162,7 +162,7 @@ def test_only_what_installs_something_is_kept_of_pyproject():
     }
 
 
-def test_a_lock_with_a_merge_conflict(tmp_path):
+def test_merge_conflict(tmp_path):
     file = tmp_path / "poetry.lock"
     file.write_text("<<<<<<< HEAD\n")
     with pytest.raises(LockError, match="poetry.lock cannot be read .*: mend it"):
@@ -189,7 +189,7 @@ def test_a_lock_with_a_merge_conflict(tmp_path):
         ("# default\ntorch==1", "", "https://m", "# default\ntorch==1"),
     ],
 )
-def test_a_mirror_takes_the_place_of_its_own_index_only(lock, index, torch_index, expected):
+def test_mirror(lock, index, torch_index, expected):
     assert split_locks.with_index(lock, index, torch_index, "cpu") == expected
 
 
@@ -204,7 +204,7 @@ GROUPS = {
 }
 
 
-def test_groups_are_found_in_both_places_and_follow_includes():
+def test_groups():
     assert split_locks.groups(GROUPS) == {
         "dev": {"pytest", "ruff"},
         "lint": {"ruff"},
@@ -213,7 +213,7 @@ def test_groups_are_found_in_both_places_and_follow_includes():
     }
 
 
-def test_groups_that_include_each_other_end():
+def test_circular_groups():
     loop = {"dependency-groups": {"a": [{"include-group": "b"}], "b": [{"include-group": "a"}]}}
     assert split_locks.groups(loop) == {"a": set(), "b": set()}
 
@@ -238,7 +238,7 @@ def test_options_for_poetry():
         (("main", "dev", "vision"), r"EXTRAS names vision, .*\(there are: speech\)"),
     ],
 )
-def test_names_that_pyproject_lacks(chosen, says):
+def test_unknown_names(chosen, says):
     with pytest.raises(LockError, match=says):
         split_locks.options(GROUPS, *chosen)
 
@@ -254,7 +254,7 @@ def test_names_that_pyproject_lacks(chosen, says):
         ({"url": "packages/mine", "develop": True}, "mine is an editable path dependency"),
     ],
 )
-def test_path_dependencies_that_an_image_cannot_have(source, says):
+def test_bad_path_dependencies(source, says):
     package = {"name": "mine", "develop": source.pop("develop", False)}
     package["source"] = {"type": "directory", **source}
     with pytest.raises(LockError, match=says):
@@ -264,7 +264,7 @@ def test_path_dependencies_that_an_image_cannot_have(source, says):
 @pytest.mark.parametrize(
     "address", ["https://me:word@example.com/a.git", "http://token@example.com:8080/simple"]
 )
-def test_an_address_with_a_password(address):
+def test_password_in_address(address):
     with pytest.raises(LockError, match="An address at example.com(:8080)? in pyproject.toml or"):
         split_locks.check_addresses("", f'needs = ["a @ git+{address}"]')
     split_locks.check_addresses("ssh://git@example.com/a.git", "https://example.com/feed@Release/")
@@ -289,14 +289,14 @@ def test_an_address_with_a_password(address):
         ),
     ],
 )
-def test_extensions_are_built_from_where_the_lock_says(source, line):
+def test_extension_sources(source, line):
     pyproject = {"dependency-groups": {split_locks.EXTENSIONS: ["compiled"]}}
     package = {"name": "Compiled", "version": "1.0", "files": [{"hash": "sha256:0"}]}
     found = split_locks.extensions(pyproject, {"package": [{**package, "source": source}]})
     assert found == ({"compiled"}, "", f"--no-binary compiled\n{line}\n")
 
 
-def test_extensions_take_torchs_needs_and_their_own_group_and_nothing_else():
+def test_extension_requirements():
     lock = poetry_lock(
         torch=["sympy", "triton"],
         sympy=["mpmath"],

@@ -1,4 +1,4 @@
-"""An environment that works is there until another one is whole; what is none is never replaced."""
+"""An environment stays until the new one is complete. Other folders are never replaced."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def make(folder):
     program.chmod(0o755)
 
 
-def test_it_takes_the_place_of_the_one_before_and_works_there(tmp_path, tools):
+def test_replaces_and_works(tmp_path, tools):
     target = tmp_path / ".venv"
     make(target)
     (target / "old").touch()
@@ -38,7 +38,7 @@ def test_it_takes_the_place_of_the_one_before_and_works_there(tmp_path, tools):
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, OSError])
-def test_one_that_is_not_made_leaves_the_one_before(tmp_path, tools, error):
+def test_failure_keeps_the_old_one(tmp_path, tools, error):
     target = tmp_path / ".venv"
     make(target)
     with pytest.raises(error), environments.beside(target) as new:
@@ -48,7 +48,7 @@ def test_one_that_is_not_made_leaves_the_one_before(tmp_path, tools, error):
     assert list(tools.iterdir()) == []
 
 
-def test_what_is_no_environment_is_not_replaced(tmp_path):
+def test_another_folder_stays(tmp_path):
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     what = pytest.raises(SystemExit, match=r"\.venv is no virtual environment: move it away")
     with what, environments.beside(tmp_path / ".venv"):
@@ -56,7 +56,7 @@ def test_what_is_no_environment_is_not_replaced(tmp_path):
     assert (tmp_path / ".venv" / "bin").is_dir()
 
 
-def test_one_that_is_a_link_is_replaced_and_what_it_names_is_not(tmp_path):
+def test_link(tmp_path):
     make(tmp_path / "elsewhere")
     (tmp_path / ".venv").symlink_to("elsewhere")
     with environments.beside(tmp_path / ".venv") as new:
@@ -65,8 +65,8 @@ def test_one_that_is_a_link_is_replaced_and_what_it_names_is_not(tmp_path):
     assert (tmp_path / "elsewhere" / "pyvenv.cfg").is_file()
 
 
-def test_a_file_in_uvs_cache_stays_as_it_is(tmp_path):
-    """uv hard-links what it installs to its cache."""
+def test_uvs_cache_stays(tmp_path):
+    """uv makes hard links from its cache."""
     with environments.beside(tmp_path / ".venv") as new:
         make(new)
         (tmp_path / "cached").hardlink_to(new / "bin" / "which-python")
@@ -74,8 +74,8 @@ def test_a_file_in_uvs_cache_stays_as_it_is(tmp_path):
     assert (tmp_path / "cached").read_bytes() == before
 
 
-def test_venv_looks_at_what_it_is_given_first(tmp_path):
-    """Of a project whose .venv works, that is still there, whatever is wrong."""
+def test_venv_checks_first(tmp_path):
+    """A project's working .venv stays if the input is wrong."""
     folder = tmp_path / "project"
     tiers.copy(folder)
     poetry = environments.TOP / ".tools/poetry/bin/python"

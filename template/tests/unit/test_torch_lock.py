@@ -1,4 +1,4 @@
-"""What the dev image leaves alone, what it says about it, and what it finds wrong."""
+"""What Poetry may not change in the dev image, and what restore-torch finds wrong."""
 
 import zipfile
 from importlib.metadata import distributions
@@ -58,7 +58,7 @@ def installed(tmp_path):
 
 @pytest.fixture
 def uv(monkeypatch):
-    """Return what uv is asked, in place of uv."""
+    """Replace uv, and return what it is asked."""
     monkeypatch.delenv("UV_FIND_LINKS", raising=False)
     monkeypatch.delenv("TORCH_INDEX_URL", raising=False)
     uv = SimpleNamespace(asked=[], refuses=None)
@@ -71,31 +71,31 @@ def uv(monkeypatch):
     return uv
 
 
-def test_an_environment_without_a_lock_is_nobodys_business(tmp_path):
+def test_no_lock_holds_nothing(tmp_path):
     assert torch_lock.find(tmp_path) is None
 
 
-def test_the_build_is_the_locks_name(lock):
+def test_build(lock):
     file = lock("cu130", CUDA)
     assert torch_lock.find(file.parent) == file
     assert torch_lock.build(file) == "cu130"
 
 
-def test_pins_are_those_of_this_machine(lock, monkeypatch):
+def test_pins(lock, monkeypatch):
     assert torch_lock.pins(lock("cpu", CPU)) == {"torch": "2.13.0+cpu"}
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     assert torch_lock.pins(lock("cu130", CUDA)) == {"torch": "2.13.0", "nvidia-cublas": "13.1"}
 
 
 @pytest.mark.parametrize("build, text", [("cpu", CPU), ("cu130", CUDA)])
-def test_held_is_the_family_and_nothing_else(lock, build, text):
-    """CUDA packages too where the image has none, and what only another machine would have."""
+def test_held(lock, build, text):
+    """Also CUDA packages in a CPU image, and packages for other machines."""
     held = torch_lock.held(lock(build, text), PACKAGES)
     family = {"torch", "nvidia-cublas", "cuda-toolkit"}
     assert held == family | ({"triton"} if build == "cu130" else set())
 
 
-def test_what_only_the_torch_lock_has_is_held(lock):
+def test_held_from_lock(lock):
     assert torch_lock.held(lock("cu130", CUDA), []) == {"torch", "nvidia-cublas", "triton"}
 
 
@@ -142,7 +142,7 @@ def test_what_only_the_torch_lock_has_is_held(lock):
         ),
     ],
 )
-def test_the_user_is_told_what_is_not_as_wanted(lock, name, there, wanted, says):
+def test_why(lock, name, there, wanted, says):
     assert torch_lock.why(lock("cpu", CPU), name, there, wanted) == says
 
 
@@ -161,7 +161,7 @@ def test_nothing_there(lock):
 
 
 @pytest.mark.parametrize("edit", ["unlink", "append"])
-def test_files_that_are_not_as_installed(lock, installed, tmp_path, edit):
+def test_changed_files(lock, installed, tmp_path, edit):
     found = installed("torch", "2.13.0+cpu")
     file = tmp_path / "site" / "torch" / "version.py"
     file.unlink() if edit == "unlink" else file.write_text(file.read_text() + "# patched\n")
@@ -169,16 +169,16 @@ def test_files_that_are_not_as_installed(lock, installed, tmp_path, edit):
     assert wrong == {"torch": "torch 2.13.0+cpu lacks files, or has others"}
 
 
-def test_strangers_are_what_another_torch_needs(lock, installed):
-    """By what is installed: the torch that asks for it is still there."""
+def test_strangers_of_another_torch(lock, installed):
+    """Found by the installed packages: the torch that needs them is still there."""
     installed("nvidia-cublas", "13.1")
     installed("nvidia-ml-py", "13")
     found = installed("torch", "2.13.0", ["nvidia-cublas", "numpy"])
     assert torch_lock.damage(lock("cpu", CPU), found)[1] == {"nvidia-cublas"}
 
 
-def test_strangers_are_what_the_default_torch_needs(lock, installed):
-    """By poetry.lock: torch was restored by hand, and what it does not ask for was left."""
+def test_strangers_of_default_torch(lock, installed):
+    """Found by poetry.lock: torch was restored by hand, and its other packages were left."""
     installed("nvidia-cublas", "13.1")
     file, found = lock("cpu", CPU), installed("torch", "2.13.0+cpu")
     assert torch_lock.damage(file, found)[1] == set()
@@ -204,7 +204,7 @@ def test_no_lock_is_one_sentence(monkeypatch, tmp_path):
         (CUDA, "https://mirror.example/whl/", []),
     ],
 )
-def test_restoring_asks_the_locks_own_index(lock, uv, monkeypatch, text, mirror, index):
+def test_restore_index(lock, uv, monkeypatch, text, mirror, index):
     monkeypatch.setenv("TORCH_INDEX_URL", mirror)
     file = lock("cpu", text)
     torch_lock.restore(file, ["torch"], set(), ["--link-mode=copy"])
@@ -214,7 +214,7 @@ def test_restoring_asks_the_locks_own_index(lock, uv, monkeypatch, text, mirror,
     ]
 
 
-def test_a_folder_of_wheels_is_asked_first_and_alone_if_it_is_enough(lock, uv, monkeypatch):
+def test_restore_from_wheels(lock, uv, monkeypatch):
     torch_lock.restore(lock("cpu", CPU), ["torch"], set(), ["--find-links", "wheels"])
     assert ["--offline" in command for command in uv.asked] == [True]
     monkeypatch.setenv("UV_FIND_LINKS", "wheels")
@@ -223,13 +223,13 @@ def test_a_folder_of_wheels_is_asked_first_and_alone_if_it_is_enough(lock, uv, m
     assert ["--offline" in command for command in uv.asked[1:]] == [True, False]
 
 
-def test_wheels_that_cannot_be_had_are_one_sentence(lock, uv):
+def test_missing_wheels(lock, uv):
     uv.refuses = "install"
     with pytest.raises(SystemExit, match=r"^ERROR: torch was not restored \(what uv says is above"):
         torch_lock.restore(lock("cpu", CPU), ["torch"], set(), [])
 
 
-def test_files_that_may_be_left_out(lock, installed, tmp_path):
+def test_pruned_files(lock, installed, tmp_path):
     found = installed("torch", "2.13.0+cpu")
     (tmp_path / "site" / "torch" / "version.py").unlink()
     here = lock("cpu", CPU)

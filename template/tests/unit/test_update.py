@@ -140,7 +140,7 @@ def test_both_sides_stay(folders):
 EDITS = {
     "Dockerfile": ('ENTRYPOINT []\nCMD ["bash"]', "# ---- base:"),
     "pyproject.toml": ("# Yours, in", "[build-system]"),
-    "apt/runtime.txt": ("# What apt installs", None),
+    "apt/runtime.txt": ("# Packages that apt installs", None),
     "tests/test_data.py": ("import pytest", None),
     "tests/image/runtime/test_permissions.py": (None, None),
     ".github/workflows/ci.yml": ("name: ci", "permissions: {}"),

@@ -129,7 +129,7 @@ def used(folder):
                     yield step["uses"], set(step.get("with", {}))
 
 
-def test_actions_have_these_inputs():
+def test_inputs():
     """stand-ins/inputs.json has the inputs that each action's own action.yml declares."""
     declared = json.loads((ci_here.HERE / "inputs.json").read_text())
     uses = list(used(TOP / ".github/workflows"))
@@ -138,7 +138,7 @@ def test_actions_have_these_inputs():
         assert inputs <= set(declared[action]), f"{action} has other inputs"
 
 
-def test_stand_ins_use_the_inputs():
+def test_stand_ins():
     """A stand-in declares no input that the action lacks, and uses all that the workflows set."""
     declared = json.loads((ci_here.HERE / "inputs.json").read_text())
     folders = ci_here.actions()
@@ -277,7 +277,7 @@ def test_broken_rule(copy, name):
         (r"^USER 10001:10001", "USER root", "DL3002"),
     ],
 )
-def test_a_dockerfile_that_hadolint_rejects(tmp_path, old, new, rule):
+def test_hadolint(tmp_path, old, new, rule):
     text, count = re.subn(old, new, (TOP / "Dockerfile").read_text(), count=1, flags=re.MULTILINE)
     assert count
     (tmp_path / "Dockerfile").write_text(text)
