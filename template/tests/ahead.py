@@ -45,7 +45,7 @@ class Background:
         wait(self.futures)
 
     def end(self) -> None:
-        """Begin nothing more, as after Ctrl-C, and wait for what is running."""
+        """Cancel the work that has not begun, and wait for the rest."""
         self.pool.shutdown(cancel_futures=True)
 
 
@@ -132,7 +132,7 @@ def stubs_held(
         for item in request.session.items
         if "image_kind" in getattr(getattr(item, "callspec", None), "params", ())
     ]
-    # The project's own build then makes the cache that stubs share with the real images.
+    # Build this repository first, so that the cache that it shares with the stubs is kept.
     background.submit(docker_build, TOP, "--target=deps")
     return {key: background.submit(held, *key) for key in dict.fromkeys(wanted)}
 
@@ -144,7 +144,7 @@ def locks(
     """Return {test: future of the function that its marker `locked` names}.
 
     Poetry resolves for minutes on one core and needs no engine, so a thread does it while earlier
-    tests run. The function gets a folder of its own and the named fixtures. If there are none, it
+    tests run. The function gets a folder of its own and the named fixtures. Without fixtures, it
     must be a partial: https://docs.pytest.org/en/stable/example/markers.html
     """
     pool = ThreadPoolExecutor(max_workers=1)

@@ -269,7 +269,7 @@ def cpu_project_ahead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Futu
 
 @pytest.fixture(scope="session")
 def cpu_project(cpu_project_ahead: Future[Project]) -> Project:
-    """Return that copy, when it is made."""
+    """Wait for that copy, and return it."""
     return cpu_project_ahead.result()
 
 
@@ -295,7 +295,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
     contract's folder, with its parameter, if any, in brackets.
     """
     folder = tmp_path_factory.mktemp("hold")
-    # pytest makes the tests' bytecode in two seconds: once for all.
+    # Compiling the tests takes pytest two seconds: once is enough.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 

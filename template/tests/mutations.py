@@ -1,8 +1,8 @@
 """Small edits that break an image, each with the contract's test that must fail.
 
 An edit is what somebody might do to the Dockerfile, to one of its scripts or to the sample. Most
-are in the last stage that shows the fault, so that the stages below come from the cache. An image
-has as many edits as do not hide each other. `--one-by-one` builds an image for each.
+are in the last stage that shows the fault, so that the stages below come from the cache. Edits that
+do not hide each other share an image. `--one-by-one` builds an image for each.
 """
 
 import re
@@ -75,7 +75,7 @@ BASE = [
     ),
     Mutation(
         "the venv is not on PATH",
-        f"{DEFAULT}test_venv_is_first",
+        f"{DEFAULT}test_venv_first",
         "PATH is /usr/local/sbin",
         replace("Dockerfile", "ENV PATH=$VIRTUAL_ENV/bin:$PATH \\\n    LANG", "ENV LANG"),
         apart="the names then mean the system's Python",
@@ -142,7 +142,7 @@ DEV = [
     ),
     Mutation(
         "pyproject.toml is not the one that was locked",
-        f"{POETRY}test_lock_is_up_to_date",
+        f"{POETRY}test_lock_up_to_date",
         "pyproject.toml changed significantly",
         at_end("dev", "RUN sed -i 's/^dependencies = \\[/&\"einops\",/' pyproject.toml"),
         apart="Poetry stops before it installs",
@@ -409,7 +409,7 @@ RUNTIME = [
     Mutation(
         "bytecode is checked by time",
         f"{FILES}test_bytecode",
-        "not by hash: ",
+        "not checked by hash: ",
         as_root(f"RUN python -m compileall -f -q {SITE}/torch"),
     ),
     Mutation(
@@ -421,7 +421,7 @@ RUNTIME = [
     Mutation(
         "bytecode of packages' tests",
         f"{FILES}test_bytecode",
-        "of packages' own tests too: ['app/.venv/lib/python3.11/site-packages/networkx/",
+        "bytecode of packages' tests: ['app/.venv/lib/python3.11/site-packages/networkx/",
         as_root(f"RUN python -m compileall -f -q --invalidation-mode checked-hash {SITE}/networkx"),
     ),
     Mutation(
@@ -527,7 +527,7 @@ RUNTIME = [
     ),
     Mutation(
         "no USER",
-        f"{RIGHTS}test_user_is_not_root",
+        f"{RIGHTS}test_not_root",
         "the user is ''",
         replace("Dockerfile", "USER 10001:10001\n"),
         apart="edits that run as root set USER themselves",
@@ -540,7 +540,7 @@ RUNTIME = [
     ),
     Mutation(
         "another user owns torch",
-        f"{RIGHTS}test_app_is_roots",
+        f"{RIGHTS}test_app_owner",
         "not root's: ['app/.venv/lib/python3.11/site-packages/torch'",
         as_root(f"RUN chown -R 1000 {SITE}/torch"),
     ),
@@ -584,7 +584,7 @@ RUNTIME = [
     ),
     Mutation(
         "the code can only be imported in its own folder",
-        f"{RUNS}test_code_is_importable",
+        f"{RUNS}test_code_imports",
         "AttributeError: 'NoneType' object has no attribute 'origin'",
         as_root(f"RUN rm {SITE}/app_src.pth"),
     ),
@@ -661,7 +661,7 @@ RUNTIME = [
     ),
 ]
 
-# Where the project depends on torchvision.
+# For projects that depend on torchvision.
 TORCHVISION = [
     Mutation(
         "another version of torchvision",

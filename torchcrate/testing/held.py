@@ -1,4 +1,4 @@
-"""What Poetry may change in `dev`, and what not: for tests of that image."""
+"""Check what a command of Poetry changed in `dev`: for tests of that image."""
 
 import json
 import os

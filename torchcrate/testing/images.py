@@ -10,10 +10,10 @@ from torchcrate.host import argument
 # The label of this session's containers and images.
 SESSION = os.environ.get("TEST_SESSION") or uuid.uuid4().hex[:12]
 LABEL = f"image-test={SESSION}"
-# For each container: no GPU, which NVIDIA's runtime hands over if it is the default, and one
-# thread, since torch's threads spin while they wait, which takes minutes on a busy machine.
+# For each container: no GPU (NVIDIA's runtime, if it is the default, would give it one) and one
+# thread. Torch's threads spin while they wait, and that takes minutes on a busy machine.
 ENVIRONMENT = ("NVIDIA_VISIBLE_DEVICES=void", "OMP_NUM_THREADS=1")
-# The builds' secrets begin with this, with other words behind it in each place.
+# Each secret in the tests' builds begins with this. The rest names its place.
 CANARY = "image-canary"
 
 # How users run images: the options of `docker run`.
@@ -35,7 +35,7 @@ class Image:
     stage: str  # base, runtime or dev
     build: str  # the torch build, such as cu130 or cpu
     project: Path  # the folder with its pyproject.toml and locks
-    build_args: tuple[str, ...] = ()  # NAME=VALUE, where not the Dockerfile's own
+    build_args: tuple[str, ...] = ()  # NAME=VALUE, if not the Dockerfile's default
 
     def build_arg(self, name: str) -> str:
         """Return the value of a build argument: the one given, or the Dockerfile's default."""

@@ -108,7 +108,7 @@ class Contents:
         return seen
 
 
-# A folder to keep results in, for several processes that read the same layers.
+# The variable with a folder for results: processes share what they read of a layer.
 KEPT = "LAYERS_CACHE"
 # {name in `docker save`: (entries, places with the canary)} of the layers that this process read.
 known: dict[str, tuple[dict[str, Entry], list[str]]] = {}
@@ -168,7 +168,7 @@ def layer(
 
 
 def kept(name: str, make: Callable[[], object]) -> object:
-    """Return a function's result, from the folder KEPT if another process left it there."""
+    """Return a function's result. Read it from the folder in KEPT if a process left it there."""
     if not os.environ.get(KEPT):
         return make()
     file = Path(os.environ[KEPT], re.sub("[/:]", "-", name))

@@ -25,7 +25,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "setup" and "image" in getattr(item, "fixturenames", ()):
         promise = inspect.getdoc(item.function)
         if not promise:
-            raise pytest.UsageError(f"{item.nodeid} promises nothing: give it a docstring.")
+            raise pytest.UsageError(f"{item.nodeid} has no promise: give it a docstring.")
         file = inspect.getdoc(item.module).partition("\n")[0]
         item.user_properties += [
             ("stage", item.path.parent.name),

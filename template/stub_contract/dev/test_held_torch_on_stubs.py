@@ -17,7 +17,7 @@ def test_poetry_remove(image, shell, workspace, command, seen):
 
 
 def test_restore(shell, other_torch, image, tmp_path, seen):
-    """`restore-torch` removes what does not belong and installs what is missing, by hash."""
+    """`restore-torch` removes packages of another torch, and installs the lock's by hash."""
     # The wheels that the image was built from, made again.
     shutil.copytree(image.project / "locks", tmp_path / "locks")
     shutil.copy(image.project / "poetry.lock", tmp_path)

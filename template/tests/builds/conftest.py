@@ -20,7 +20,7 @@ from template.tests.edits import Mutation, together
 
 @pytest.fixture(scope="session", autouse=True)
 def broken_ahead(request: pytest.FixtureRequest) -> None:
-    """Begin to build them before the first test of builds."""
+    """Begin to build broken images before the first test of builds."""
     if broken_ones(request):
         with suppress(Exception, pytest.fail.Exception):  # its test raises it again
             request.getfixturevalue("broken")
@@ -38,7 +38,7 @@ def broken_ones(request: pytest.FixtureRequest) -> dict[str, list[Mutation]]:
 
 @pytest.fixture(scope="session")
 def broken_cache() -> set[str]:
-    """Return the records that they leave in the build cache: gigabytes in total."""
+    """Return the records that broken images leave in the build cache: gigabytes in total."""
     return set()
 
 

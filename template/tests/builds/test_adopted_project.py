@@ -1,7 +1,7 @@
 """The documented commands bring the images into an existing project, and build it.
 
-Torch is a stub. The three layouts differ in what the Dockerfile copies, so only one goes all the
-way, with its own tools and tests.
+Torch is a stub. The three layouts differ only in what the Dockerfile copies, so all tests run on
+one of them, with its own tools and tests.
 """
 
 import re
@@ -29,7 +29,7 @@ def crate(folder, *arguments):
 HELD = "dev/test_held_torch.py::"
 OF_DEV = (
     *("dev/test_lock_is_installed.py", "torch/test_locked_packages.py"),
-    "dev/test_poetry.py::test_lock_is_up_to_date",
+    "dev/test_poetry.py::test_lock_up_to_date",
     *(f"{HELD}test_poetry", f"{HELD}test_workspace_imports"),
 )
 
@@ -121,7 +121,7 @@ def test_other_layouts(locked, build_both, docker_run, hold, says, only):
         )
     code = (
         "runtime/test_files.py::test_code_files",
-        "runtime/test_any_user.py::test_code_is_importable",
+        "runtime/test_any_user.py::test_code_imports",
     )
     found = hold(image, False, *code)
     assert found == dict.fromkeys(code, "")

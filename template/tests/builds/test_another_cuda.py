@@ -1,7 +1,7 @@
 """Lock another CUDA from an index like PyTorch's, build it and hold the contract.
 
-The index is like PyTorch's, with stub wheels of build cu118: the same pages, the same local
-versions, a hash in each link.
+The index has stub wheels of build cu118. Like PyTorch's, it has local versions such as +cu118 and a
+hash in each link.
 """
 
 import functools

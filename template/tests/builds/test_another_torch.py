@@ -1,6 +1,6 @@
 """Build an old torch with the packages of its time, and a torch of your own.
 
-For each commit test_article_project.py has this old torch on stubs, and test_dependencies.py
+For each commit test_article_project.py builds an old torch too, and test_dependencies.py builds
 a torch of your own, in test_remove.
 """
 

@@ -1,7 +1,7 @@
 """The article's project, in template/examples, is adopted by its README's command and built.
 
-Its torch, 2.3 GB with CUDA 11.8, comes from PyTorch's index. Where that does not answer, it is a
-stub with the same name, version and dependencies.
+Its torch, 2.3 GB with CUDA 11.8, comes from PyTorch's index. If that does not answer, it is a stub
+with the same name, version and dependencies.
 """
 
 import re

@@ -120,7 +120,7 @@ def test_unreachable_index(fork, docker_build):
     assert "--build-context wheels=FOLDER" in result.sentence
 
 
-def test_packages_that_do_not_fit(fork, docker_build):
+def test_missing_package(fork, docker_build):
     """Only both locks together show that a package is missing."""
     folder = fork()
     drop(folder / "poetry.lock", "mpmath")

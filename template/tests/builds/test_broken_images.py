@@ -1,7 +1,7 @@
 """The contract can fail: for each image broken on purpose, a named test fails.
 
-template/tests/mutations.py lists the edits. An image has as many of them as do not hide each other.
-Each test that an edit names must fail and say what is wrong.
+template/tests/mutations.py lists the edits. Edits that do not hide each other share an image. Each
+test that an edit names must fail and say what is wrong.
 """
 
 import os

@@ -124,7 +124,7 @@ def built(locked, docker_build, engine):
 
 
 @pytest.mark.locked(project, "cpu_project")
-def test_dependencies_work(built, docker_run, hold):
+def test_dependencies(built, docker_run, hold):
     for code, seen in (
         (SEES, "(8, 8) torch.Size([8, 8, 3])"),
         (OPERATES, "[0, 2, 4]"),

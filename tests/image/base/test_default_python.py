@@ -55,7 +55,7 @@ def test_empty_environment(host, seen):
     seen(f"{same(ask(host, names, 'env -i'), '/usr')} in /usr/bin")
 
 
-def test_venv_is_first(host, seen):
+def test_venv_first(host, seen):
     """The venv's Python is first on PATH, and the same file in every stage."""
     path, target, home = host.check_output(
         "echo $PATH; readlink -e /app/.venv/bin/python; grep ^home /app/.venv/pyvenv.cfg"
@@ -66,7 +66,7 @@ def test_venv_is_first(host, seen):
 
 
 def test_later_python3(inside, seen):
-    """If apt installs another `python3` later, ours stays the default."""
+    """If apt installs another `python3` later, 3.11 stays the default."""
     diverted = inside("root").check_output("dpkg-divert --list '/usr/bin/python*'")
     for name in ("python", "python3"):
         assert f"local diversion of /usr/bin/{name} to /usr/bin/{name}.distrib" in diverted

@@ -7,7 +7,7 @@ import pytest
 from torchcrate import build as build_script
 from torchcrate.testing.held import hold_still
 
-# {command: (a package that pyproject.toml then has, one that it has not)}
+# {command: (the package that it adds, the package that it removes)}
 COMMANDS = {
     "poetry install": ("", ""),
     "poetry sync": ("", ""),

@@ -75,7 +75,7 @@ def test_system_stays_clean(inside, seen):
         host.run("rm -rf /tmp/trap && find /app/.venv -name 'trap*' -exec rm -rf {} +")
 
 
-def test_lock_is_up_to_date(host, seen):
+def test_lock_up_to_date(host, seen):
     """`poetry check --lock` passes."""
     done = host.run("poetry check --lock -C /app")
     assert done.rc == 0, done.stdout + done.stderr

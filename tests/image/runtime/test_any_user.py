@@ -104,7 +104,7 @@ def test_unbuffered_output(image, docker_run, seen):
     seen(done.stdout)
 
 
-def test_code_is_importable(image, docker_run, seen):
+def test_code_imports(image, docker_run, seen):
     """Your code can be imported in any folder and with an empty environment."""
     modules = []
     for name, target in build_script.code(image.project).items():

@@ -16,14 +16,14 @@ SITE = "app/.venv/lib/python3.11/site-packages"
 STATE = re.compile(
     r"usr/lib/python3[^/]*/(.+/)?__pycache__/[^/]+\.pyc"
     r"|var/lib/(dpkg|python|systemd|ucf)/.+|var/cache/debconf/.+"
-    r"|var/log/(apt/.+|(dpkg|alternatives)\.log)"  # the base image's own, emptied
+    r"|var/log/(apt/.+|(dpkg|alternatives)\.log)"  # of the base image, emptied
     r"|etc/rc[S0-6]\.d/.+|etc/(inputrc|localtime|mailcap|timezone|ld\.so\.cache|ca-certificates\.conf)"
     r"|etc/(alternatives|ssl/certs)/.+|usr/bin/python3?(\.distrib)?"
     r"|etc/profile\.d/venv\.sh|usr/local/bin/doctor"
     r"|etc/apt/(sources\.list\.d|preferences\.d|keyrings)/deadsnakes(\.\w+)?"
     r"|etc/apt/sources\.list(\.d/[^/]+\.(list|sources))?"  # APT_MIRROR
 )
-# Of these, the files that each later installation writes again: a few kilobytes.
+# Each later installation writes these again: a few kilobytes.
 REWRITTEN = re.compile(r"var/(lib/dpkg|cache/debconf|log)/.+|etc/ld\.so\.cache")
 # What `python -m venv` and the base stage put into an environment without packages.
 EMPTY_VENV = re.compile(
@@ -140,10 +140,8 @@ def test_pruned_files(contents, image, torch_lock, seen):
 
 
 def test_records(contents, image, torch_lock, seen):
-    """Every file of every package has the hash in its RECORD. Pruned files are absent.
-
-    Bytecode that a wheel brings (NumPy's did) is left out or compiled again: see test_bytecode.
-    """
+    """Every file of a package has the hash in its RECORD, except bytecode and pruned files."""
+    # Bytecode in a wheel (NumPy had some) is left out or compiled again: see test_bytecode.
     files, wrong, count = contents.files, [], 0
     pattern = prunable(image.project)
     pruned = {path for path in of_torch(contents, torch_lock) if pattern.match(path)}
@@ -265,10 +263,10 @@ def test_bytecode(contents, seen):
     compiled = {p: e for p, e in files.items() if p.startswith(SITE) and p.endswith(".pyc")}
     # https://peps.python.org/pep-0552/: flags 0b11 mean that the source's hash is checked.
     timed = [p for p, e in compiled.items() if e.head[4:8] != b"\x03\x00\x00\x00"]
-    assert not timed, f"not by hash: {timed[:5]}"
+    assert not timed, f"not checked by hash: {timed[:5]}"
     assert f"{SITE}/torch/__pycache__/__init__.cpython-311.pyc" in compiled, "torch is not compiled"
     tests = [path for path in compiled if re.search(r"/tests/(.+/)?test_[^/]*$", path)]
-    assert not tests, f"of packages' own tests too: {tests[:5]}"
+    assert not tests, f"bytecode of packages' tests: {tests[:5]}"
     seen(f"{len(compiled)} files")
 
 

@@ -64,7 +64,7 @@ def test_history(contents, seen):
 
 
 def test_base(labels, image, seen):
-    """The label has the base image's name, and the base image's own labels are gone."""
+    """A label has the base image's name, and the base image's own labels are gone."""
     name = labels.get(f"{PREFIX}base.name")
     assert name, "no base image is named"
     if any(argument.startswith("BASE_IMAGE=") for argument in image.build_args):

@@ -8,7 +8,7 @@ import pytest
 
 
 def test_no_canary(contents, request, seen):
-    """No layer and no history has a secret of the build, its environment, .env, netrc or .git."""
+    """Layers and history have no secret of the build, its environment, .env, netrc or .git."""
     option = request.config.getoption
     if not option("--canaries"):
         pytest.skip("this image was not built with the tests' secrets: `./crate test` does that")

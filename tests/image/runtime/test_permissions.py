@@ -6,8 +6,8 @@ def owner(contents):
     return user, group
 
 
-def test_user_is_not_root(contents, seen):
-    """The default user is a number, which Kubernetes can check, and not root."""
+def test_not_root(contents, seen):
+    """The image's user is a number and not root, as Kubernetes' runAsNonRoot needs."""
     user, group = owner(contents)
     assert user.isdigit(), f"the user is {user!r}"
     assert int(user), "the user is root"
@@ -24,7 +24,7 @@ def test_user_owns_nothing(contents, seen):
     seen(f"owns none of {len(files)} paths")
 
 
-def test_app_is_roots(contents, seen):
+def test_app_owner(contents, seen):
     """All files in /app belong to root."""
     files = {p: e for p, e in contents.files.items() if p.split("/")[0] == "app"}
     others = [p for p, e in files.items() if (e.uid, e.gid) != (0, 0)]
@@ -47,4 +47,4 @@ def test_no_setuid(contents, seen):
     found = {p for p, e in contents.files.items() if e.mode & 0o6000 and not e.is_folder}
     places = {p for p, e in base.items() if e.mode & 0o6000}
     assert found <= places, f"setuid or setgid: {sorted(found - places)}"
-    seen(f"{len(found)}, all the base's")
+    seen(f"{len(found)}, all from the base image")

@@ -21,10 +21,8 @@ print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in ba
 
 
 def test_training(image, docker_run, seen):
-    """The sample trains as any uid, with a read-only root, no rights and no network.
-
-    test_little_shared_memory trains as the image's own user.
-    """
+    """The sample trains as any uid, with a read-only root, no rights and no network."""
+    # test_stop_and_resume trains as the image's own user.
     done = docker_run(image, options=PLACES["all at once"])
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
@@ -36,7 +34,7 @@ def test_training(image, docker_run, seen):
 
 
 def test_stop_and_resume(image, engine, tmp_path, seen):
-    """SIGTERM ends the training within two seconds. It resumes from its checkpoint."""
+    """SIGTERM ends the training within two seconds, and the next run resumes it."""
     tmp_path.chmod(0o777)
     command = ["python", "-m", "digits", "--results", "/results", "--epochs", "2000"]
     container = engine.containers.run(
