@@ -599,6 +599,7 @@ def report(plan: Plan, project: Project) -> str:
             *(f"  ./crate lock --build {build}" for build in builds_),
             "  ./crate run --build cpu",
             "  ./crate test",
+            "The manual is torchcrate/README.md.",
         ]
     )
 
