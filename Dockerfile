@@ -21,11 +21,12 @@ FROM scratch AS wheels
 # ---- base: Python 3.11 and an empty virtual environment ----
 FROM ${BASE_IMAGE} AS base
 
-# An error message names it.
+# For an error message, and for the label in runtime.
 ARG BASE_IMAGE
 # Scheme and host of a mirror for the base image's apt sources.
 ARG APT_MIRROR=
-# Python 3.11 for Ubuntu: https://launchpad.net/~deadsnakes/+archive/ubuntu/ppa
+# Ubuntu has no final Python 3.11: https://launchpad.net/~deadsnakes/+archive/ubuntu/ppa has. http is enough,
+# since apt checks every file against the key in deadsnakes.asc.
 ARG PPA_URL=http://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
 
 # The two caches stay after the build, so a changed list downloads only what is new. The bind mount hides
@@ -42,6 +43,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 
 # The .pth file lets Python import your code in any folder and without PYTHONPATH
 # (https://docs.python.org/3.11/library/site.html). A login shell sets its own PATH, hence the profile.
+# finish-tree.sh compiles bytecode and sets all times to 1980-01-01 (315532800), so that the same packages make
+# the same layer.
 ENV VIRTUAL_ENV=/app/.venv
 RUN --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
     python3.11 -m venv --without-pip $VIRTUAL_ENV \
@@ -56,7 +59,7 @@ ENV PATH=$VIRTUAL_ENV/bin:$PATH \
 WORKDIR /app
 
 
-# ---- uv: it installs torch, so torch waits for this stage alone ----
+# ---- uv: it installs torch, so torch does not wait for Poetry and a compiler ----
 FROM base AS uv
 
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
@@ -112,7 +115,8 @@ RUN --mount=type=bind,source=torchcrate/stages/tools,target=/mnt/tools \
 # ---- builder: compiler and headers ----
 FROM tools AS builder
 
-# Your two lists: packages to build with, and packages that are needed at run time too.
+# Your two lists: packages to build with, and packages for run time. dev needs both here, since it takes apt's
+# database from this stage.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt,sharing=locked \
     --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \
@@ -124,7 +128,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 
 
 # ---- torch-locks: which torch, and what it needs ----
-# Each part is mounted by one stage. That stage runs again when its part changes, not when another does.
+# A stage mounts only the parts that it installs or checks, and runs again only when one of them changes.
 # From base, so that torch does not wait for Poetry and a compiler.
 FROM base AS torch-locks
 
@@ -154,8 +158,8 @@ RUN --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/locks \
 
 
 # ---- torch-needs: the other packages that torch needs, such as sympy ----
-# A few tens of megabytes that change with torch. --no-cache: uv checks the hash of what it downloads, not
-# of what it has unpacked in its cache.
+# A few tens of megabytes that change with torch. No cache: uv checks the hash of what it downloads, not of
+# what it has unpacked in its cache.
 FROM uv AS torch-needs
 
 RUN --mount=type=bind,from=torch-locks,source=/locks/torch-needs.txt,target=/mnt/torch-needs.txt \
@@ -170,6 +174,7 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/torch-needs.txt,target=/mnt
 FROM builder AS deps
 
 # Path dependencies are in packages/. A build may write beside their sources (rw); nothing of that is kept.
+# install.options has the groups, such as --only=main. Your code is copied later, hence --no-root.
 RUN --mount=type=bind,from=locks,source=/locks/poetry,target=/mnt/project \
     --mount=type=bind,source=packages,target=/mnt/project/packages,rw \
     --mount=type=bind,source=torchcrate/stages/base/finish-tree.sh,target=/mnt/finish-tree.sh \
@@ -232,7 +237,8 @@ RUN --mount=type=bind,from=torch-locks,source=/locks/extensions,target=/mnt/lock
 # This stage reads torch's metadata from a layer that is not on torch's layer. So a machine with a registry's
 # cache does not download torch to check it.
 # From scratch: if two stages start from the same stage, BuildKit gives both layers the later one's history,
-# and torch's layer would get another history. For the same reason torch is the last stage from base.
+# and torch's layer would get another history (tests/image/runtime/test_labels.py checks it). For the same
+# reason torch is the last stage from base.
 FROM scratch AS torch-metadata
 
 COPY --from=torch-seen /metadata /metadata
@@ -267,7 +273,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     && /mnt/apt/install.sh /mnt/packages.txt
 
 COPY --link --from=torch-needs /layer /
-# Your dependencies in eight layers, large packages first, so that an edit changes one layer, not all of them.
+# Your dependencies in the eight layers that split_layers.py makes, large packages first, so that a new package
+# changes one layer. From `checked`, so that no image is made if the check fails.
 # --link: a layer with the same files stays the same when a layer below it changes
 # (https://docs.docker.com/reference/dockerfile/#copy---link).
 COPY --link --from=checked /layers/1 /
@@ -284,8 +291,8 @@ COPY --link --from=extensions /layer /
 # ---- dev: the builder's tools and the dev group on top ----
 FROM venv AS dev
 
-# The builder is copied here, since torch copied into the builder would be written a second time. It is safe:
-# the builder is base with more files.
+# The builder is copied here, since torch copied into the builder would be written a second time. It replaces
+# apt's database too. That is right: the builder also has the packages of apt/runtime.txt.
 # hadolint ignore=DL3067
 COPY --link --from=builder / /
 # As in uv and tools: the reasons are there.
@@ -338,7 +345,7 @@ FROM venv AS runtime
 # torch, triton and matplotlib write caches below HOME. /tmp works for any user, and with a read-only root if
 # it is a tmpfs.
 ENV HOME=/tmp
-# GPU only, for container runtimes without `docker run --gpus`
+# Not in Dockerfile.cpu. For container runtimes that read these variables instead of `docker run --gpus`: all GPUs
 # (https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html).
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
