@@ -303,7 +303,7 @@ def relative_paths() -> bool:
 def poetry_lock_command() -> None:
     """Run `poetry lock`. Raises LockError where it fails."""
     if host.run(["poetry", "lock"], cwd=TOP):
-        raise LockError("poetry.lock was not made (what Poetry says is above).")
+        raise LockError("poetry.lock was not made (Poetry's message is above).")
 
 
 def replace(file: Path, text: str) -> None:
