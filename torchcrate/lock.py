@@ -252,7 +252,7 @@ def lock_tools(source: Path) -> None:
         cwd=source.parent,
     )
     if code:
-        raise LockError(f"{target.relative_to(TOP)} was not made (what uv says is above).")
+        raise LockError(f"{target.relative_to(TOP)} was not made (uv's message is above).")
     up_to_date = target.read_bytes() == before
     print(f"{target.relative_to(TOP)} {'is up to date' if up_to_date else 'written'}")
 

@@ -225,7 +225,7 @@ def test_restore_from_wheels(lock, uv, monkeypatch):
 
 def test_missing_wheels(lock, uv):
     uv.refuses = "install"
-    with pytest.raises(SystemExit, match=r"^ERROR: torch was not restored \(what uv says is above"):
+    with pytest.raises(SystemExit, match=r"^ERROR: torch was not restored \(uv.s message is above"):
         torch_lock.restore(lock("cpu", CPU), ["torch"], set(), [])
 
 

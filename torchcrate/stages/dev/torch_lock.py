@@ -168,7 +168,7 @@ def restore(lock: Path, wrong: Iterable[str], strangers: set[str], options: list
         print("The folder of wheels does not have all of it: asking the index too", flush=True)
     if not uv(*command):
         sys.exit(
-            "ERROR: torch was not restored (what uv says is above): name an index with "
+            "ERROR: torch was not restored (uv's message is above): name an index with "
             "UV_DEFAULT_INDEX=... or TORCH_INDEX_URL=..., or a folder of wheels with "
             "`restore-torch --find-links FOLDER`."
         )
