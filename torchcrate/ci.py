@@ -181,6 +181,7 @@ def publish(folder: Path, patterns: list[str]) -> None:
                 fail(f"{tag} is not {digest}, as {first} is.")
         published[name] = digest
         say(f"Published {', '.join(tags)}: {digest}")
+    REPORTS.mkdir(exist_ok=True)
     references = "".join(f"{repository()}@{digest}\n" for digest in published.values())
     (REPORTS / "published.txt").write_text(references)
     (REPORTS / "release.md").write_text("\n".join(release(version, notes, published)) + "\n")

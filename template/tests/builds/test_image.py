@@ -17,18 +17,19 @@ def crate(stub_projects, engine, base_image, index_url):
     wheels = project.arguments[0].partition("wheels=")[2]
     environment = {**os.environ, "IMAGE": REPOSITORY, "INDEX_URL": index_url, "WHEELS": wheels}
 
-    def run(*arguments):
+    def run(*arguments, **more):
         command = [sys.executable, "crate", *arguments]
-        return subprocess.run(
-            command, cwd=project.folder, env=environment, capture_output=True, text=True
-        )
+        how = {"cwd": project.folder, "env": environment | more, "text": True}
+        return subprocess.run(command, capture_output=True, **how)
 
     yield run
-    engine.images.remove(f"{REPOSITORY}:cpu", force=True)
+    for image in engine.images.list(f"{REPOSITORY}:cpu"):
+        engine.images.remove(image.id, force=True)
 
 
 def test_image(crate, stub_projects, engine):
-    done = crate("image", "--build=cpu")
+    # A variable that is set but empty is as good as unset.
+    done = crate("image", "--build=cpu", PRUNE="", DEPENDENCY_GROUPS="")
     assert done.returncode == 0, done.stdout + done.stderr
     # A part of the contract. test_stub_images.py holds all of it against such an image.
     some = (f"{REPOSITORY}:cpu", "--stub", "-q", "-k", "test_labels or test_torch_build")
@@ -46,3 +47,10 @@ def test_image(crate, stub_projects, engine):
     assert labels[f"{prefix}version"] == build_script.version()
     assert labels[f"{prefix}revision"].startswith(head.stdout.strip())
     assert labels[f"{prefix}source"] == "https://example.com/me/project.git"
+
+
+def test_bad_choice(crate):
+    done = crate("image", "--build=cpu", PRUNE="maybe")
+    assert done.returncode != 0
+    assert "Validation failed; PRUNE is neither yes nor no: choose one." in done.stderr
+    assert "[base " not in done.stderr, "the build began"
