@@ -78,7 +78,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session", autouse=True)
 def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Set a folder where layers.py keeps what it reads, for all processes of this session."""
+    """Set the folder of kept_layers.py, for all processes of this session."""
     os.environ.setdefault("LAYERS_CACHE", str(tmp_path_factory.mktemp("layers")))
 
 
@@ -316,6 +316,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, st
             [
                 *(sys.executable, "-m", "pytest", "-c", "torchcrate/testing/pytest.ini"),
                 *("--rootdir=.", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+                *("-p", "template.tests.kept_layers"),
                 *options,
                 *paths,
             ],

@@ -2,16 +2,12 @@
 
 import hashlib
 import json
-import os
-import pickle
 import posixpath
 import re
 import subprocess
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import IO
 
 from backports import zstd
@@ -108,17 +104,13 @@ class Contents:
         return seen
 
 
-# The variable with a folder for results: processes share what they read of a layer.
-KEPT = "LAYERS_CACHE"
 # {name in `docker save`: (entries, places with the canary)} of the layers that this process read.
 known: dict[str, tuple[dict[str, Entry], list[str]]] = {}
 
 
 def read(tag: str, canary: bytes) -> Contents:
     """Read an image with `docker save`, and look for a canary in all of it."""
-    command = ["docker", "image", "inspect", "--format={{.Id}}", tag]
-    digest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    texts, canaries = kept(f"image-{digest}", lambda: save(tag, canary))
+    texts, canaries = save(tag, canary)
     (manifest,) = json.loads(texts["manifest.json"])
     config = json.loads(texts[manifest["Config"]])
     made = [entry for entry in config["history"] if not entry.get("empty_layer")]
@@ -163,20 +155,8 @@ def layer(
 ) -> tuple[dict[str, Entry], list[str]]:
     """Return what `read_layer` returns. Each layer is read once."""
     if name not in known:
-        known[name] = kept(name, lambda: read_layer(stream, canary))
+        known[name] = read_layer(stream, canary)
     return known[name]
-
-
-def kept(name: str, make: Callable[[], object]) -> object:
-    """Return a function's result. Read it from the folder in KEPT if a process left it there."""
-    if not os.environ.get(KEPT):
-        return make()
-    file = Path(os.environ[KEPT], re.sub("[/:]", "-", name))
-    if not file.exists():
-        unfinished = file.with_suffix(f".{os.getpid()}")
-        unfinished.write_bytes(pickle.dumps(make()))
-        unfinished.replace(file)
-    return pickle.loads(file.read_bytes())
 
 
 class Rest:
