@@ -9,7 +9,6 @@ for the report (reports/contract.md and junit.xml).
 import os
 import shutil
 import subprocess
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,13 +27,6 @@ from torchcrate.testing.report import pytest_runtest_makereport, pytest_terminal
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
-# A torch with what the doctor reads.
-OTHER = {
-    "torch/__init__.py": (
-        "from types import SimpleNamespace\n__version__ = '9.9'\n"
-        "version = SimpleNamespace(cuda=None, hip=None)\n"
-    )
-}
 # {folder of tests: the stages that they are for}
 STAGES = {
     "base": ("base", "runtime", "dev"),
@@ -231,17 +223,3 @@ def shell(
         return docker_run(image, "bash", "-euc", script, options=options)
 
     return run
-
-
-@pytest.fixture
-def other_torch(tmp_path: Path) -> tuple:
-    """Return how to replace torch in the image `dev`: the script, and its `docker run` options.
-
-    It also installs a package that only that build of torch needs.
-    """
-    folder = tmp_path / "other"
-    stranger = wheels.wheel(folder, "nvidia-other", "1", "other", [])
-    torch = wheels.wheel(folder, "torch", "9.9", "other", ["nvidia-other"], OTHER)
-    names = " ".join(f"/mnt/other/{file.name}" for file in (torch, stranger))
-    swap = f"uv pip install --no-deps {names} >&2"
-    return namedtuple("Swap", "swap options")(swap, (f"--volume={folder}:/mnt/other:ro",))

@@ -1,11 +1,13 @@
 """In `dev` the doctor compares torch with the torch lock."""
 
+from torchcrate.testing.held import OTHER_TORCH
 
-def test_other_torch(shell, image, other_torch, seen):
+
+def test_other_torch(shell, image, seen):
     """If torch was replaced, the doctor says so, and how to restore it."""
     done = shell("doctor")
     assert f"ok  torch is build {image.build}, as its lock has it" in done.stdout, done.stderr
-    done = shell(f"{other_torch.swap}; doctor", *other_torch.options)
+    done = shell(f"{OTHER_TORCH}; doctor")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "torch was changed since the image was built: torch is 9.9 instead" in done.stdout
     assert "→ Run `restore-torch`" in done.stdout

@@ -5,7 +5,7 @@ import posixpath
 import pytest
 
 from torchcrate import build as build_script
-from torchcrate.testing.held import hold_still
+from torchcrate.testing.held import OTHER_TORCH, hold_still
 
 # {command: (the package that it adds, the package that it removes)}
 COMMANDS = {
@@ -32,11 +32,11 @@ def test_other_packages(shell, seen):
     seen(done.stdout.strip())
 
 
-def test_swap(shell, other_torch, image, seen):
+def test_swap(shell, image, seen):
     """`restore-torch --check` names what was replaced, and the command that restores it."""
     done = shell("restore-torch --check")
     assert done.returncode == 0, done.stdout + done.stderr
-    done = shell(f"{other_torch.swap}; restore-torch --check", *other_torch.options)
+    done = shell(f"{OTHER_TORCH}; restore-torch --check")
     assert done.returncode == 1, done.stdout
     assert "torch is 9.9 instead of" in done.stdout
     assert done.stderr.splitlines()[-1] == (
