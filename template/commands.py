@@ -86,12 +86,16 @@ COMMANDS = {
         tools="poetry",
     ),
     "bench": Command(
-        "measure against the article's shape and uv's: 1 to 2 hours, 55 GB",
+        "measure against three other Dockerfiles: 1 to 2 hours, 55 GB",
         "template.bench.bench:main",
         ("wheels",),
         arguments=(
             (("--quick",), {"action": "store_true", "help": "with torch for the CPU"}),
-            (("--only",), {"choices": ("article", "uv", "ours"), "help": "one of the three"}),
+            (
+                ("--only",),
+                {"choices": ("ours", "torch-first", "uv", "article"), "help": "one of the four"},
+            ),
+            (("--project",), {"choices": ("sample", "real"), "help": "one of the two"}),
             (("--no-bump",), {"action": "store_true", "help": "without another version of torch"}),
         ),
         tools="tests",

@@ -1,8 +1,10 @@
-"""Compare our image with the article's and uv's, in one run on one machine: `./crate bench`.
+"""Compare our image with three other Dockerfiles, in one run on one machine: `./crate bench`.
 
 Each contender gets its own machines (see machines.py), with the same base image, package index,
-registry and torch. The results go to results/<build>.json, and as tables to results/<build>.md.
---quick uses the CPU build; WHEELS or pip's find-links names a folder with its wheel.
+registry and torch. There are two projects: the sample, and one with 68 packages. The results go to
+results/<build>-<project>.json, and as tables to the .md beside it. A run that was stopped goes on:
+it measures only what the JSON file lacks for this commit. --quick takes the CPU build and the
+sample; WHEELS or pip's find-links names a folder with its wheel.
 """
 
 import json
@@ -10,32 +12,28 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import tomlkit
 
 from template import engine, tiers
 from template.bench import contenders, tables
-from template.bench.contenders import HERE, SMALL, Contender
+from template.bench.contenders import ADD, HERE, PROJECTS, SMALL, Contender
 from template.bench.watch import Watch
 from template.machines import Machine, Registry, base_image
+from torchcrate import host
 from torchcrate.build import default_gpu_build
 from torchcrate.host import TOP, fail, say
+from torchcrate.stages.locks import split_locks
 
 MOVED = ("written", "fetched", "pushed", "pulled")
 TENSOR = "import torch; print(torch.ones(2, 2).sum().item())"
-# Prints {package: bytes of its files without bytecode}.
-PACKAGES = """
-import json, re
-from importlib.metadata import distributions
-name = lambda d: re.sub("[-_.]+", "-", d.metadata["Name"]).lower()
-size = lambda f: f.locate().stat().st_size if f.locate().is_file() else 0
-print(json.dumps({name(d): sum(map(size, d.files or ())) for d in distributions()}))
-"""
 NO_BYTECODE = "find / -xdev -path '*/site-packages/*' -name __pycache__ -prune -exec rm -rf {} +"
 
 
@@ -93,14 +91,12 @@ class Run:
         finally:
             Machine(self.top, "home").remove()
 
-    def edits(self, bump: bool) -> None:
-        """Run all other scenes, with or without the torch bump."""
+    def edits(self) -> None:
+        """Run the scenes of edits, on machines with a cache and without."""
         try:
             self.at_home()
             self.elsewhere()
             self.at_a_node()
-            if bump:
-                self.with_another_torch()
         finally:
             for name in ("home", "runner", "node"):
                 Machine(self.top, name).remove()
@@ -117,28 +113,30 @@ class Run:
         home.docker("pull", "--quiet", self.base)
         self.contender.run(home, self.base, self.top / "logs" / "before-the-push.log", only)
         self.push(home, "push", "first")
+        zstd = ("compression=zstd", "force-compression=true", "oci-mediatypes=true")
+        self.push(home, "push, zstd", "zstd", *zstd)
         self.contender.edit_code()
         self.build(home, "code edit: build", only)
         self.push(home, "code edit: push", "code")
-        self.contender.add(SMALL[0])
-        self.lock("dependency edit: lock")
-        self.build(home, "dependency edit: build", only)
-        self.push(home, "dependency edit: push", "dependency")
+        for edit, (package, requirement) in contenders.EDITS.items():
+            if edit != ADD and self.contender.project == "sample":
+                continue
+            self.contender.change(package, requirement)
+            self.lock(f"{edit}: lock")
+            self.build(home, f"{edit}: build", only)
+            self.push(home, f"{edit}: push", edit.replace(" ", "-"))
         cache = f"--cache-to=type=registry,ref={self.image}:cache,mode=max"
         self.build(home, "export the cache", only, cache)
-        if self.contender.name == "ours":
-            zstd = ("compression=zstd", "force-compression=true", "oci-mediatypes=true")
-            self.push(home, "push with zstd", "zstd", *zstd)
         home.remove()
 
     def elsewhere(self) -> None:
-        """Make the same two edits on a machine that has only the registry's cache."""
+        """Make two edits on a machine that has only the registry's cache."""
         cache = f"--cache-from=type=registry,ref={self.image}:cache"
-        for edit, tag in (("code edit", "code-2"), ("dependency edit", "dependency-2")):
+        for edit, tag in (("code edit", "code-2"), (ADD, "dependency-2")):
             if edit == "code edit":
                 self.contender.edit_code()
             else:
-                self.contender.add(SMALL[1])
+                self.contender.change(SMALL[1], SMALL[1])
                 self.contender.lock()
             runner = self.new_machine("runner")
             output = f"--output={self.output(tag)}"
@@ -147,11 +145,16 @@ class Run:
 
     def at_a_node(self) -> None:
         """Pull and start the image on a machine that only runs it."""
-        node = self.new_machine("node")
-        for scene, tag in (("pull", "code"), ("pull after the dependency edit", "dependency")):
-            with self.watch(scene):
-                node.docker("pull", "--quiet", f"{self.image}:{tag}")
-        image = f"{self.image}:dependency"
+        start = ["run", "--rm", "--user=12345:12345", "--entrypoint=python"]
+        for tag in ("zstd", "first"):
+            node = self.new_machine("node")
+            with self.watch(f"pull and start, {'gzip' if tag == 'first' else tag}"):
+                node.docker(*start, f"{self.image}:{tag}", "-c", TENSOR)
+            if tag == "zstd":
+                node.remove()
+        image = f"{self.image}:{ADD.replace(' ', '-')}"
+        with self.watch("pull after adding a package"):
+            node.docker("pull", "--quiet", image)
         sizes = "for f in / /app/.venv /app/src /source; do test -e $f && du -sbx $f; done; true"
         words = ["run", "--rm", "--user=0", "--entrypoint=sh", image, "-c", sizes]
         found = {line.split()[1]: int(line.split()[0]) for line in node.docker(*words).splitlines()}
@@ -162,62 +165,74 @@ class Run:
             "venv": found["/app/.venv"],
             "code": found.get("/source", found.get("/app/src", 0)),
         }
-        start = ["run", "--rm", "--user=12345:12345", "--entrypoint=python", image, "-c", TENSOR]
         Path("/proc/sys/vm/drop_caches").write_text("3")
         for scene in ("first tensor, cold", "first tensor"):
             with self.watch(scene):
-                node.docker(*start)
+                node.docker(*start, image, "-c", TENSOR)
         stay = ["run", "--detach", "--user=0", "--entrypoint=sleep", image, "infinity"]
         container = node.docker(*stay).strip()
-        start = ["exec", "--user=12345:12345", container, "python", "-c", TENSOR]
-        node.docker(*start)
+        inside = ["exec", "--user=12345:12345", container, "python", "-c", TENSOR]
+        node.docker(*inside)
         with self.watch("first tensor in a container"):
-            node.docker(*start)
+            node.docker(*inside)
         node.docker("exec", container, "sh", "-c", NO_BYTECODE)
-        node.docker(*start)
+        node.docker(*inside)
         with self.watch("first tensor without bytecode"):  # this user cannot write any
-            node.docker(*start)
+            node.docker(*inside)
         node.docker("rm", "--force", container)
         node.remove()
-        if self.contender.name == "ours":
-            node = self.new_machine("node")
-            with self.watch("pull with zstd"):
-                node.docker("pull", "--quiet", f"{self.image}:zstd")
-            node.remove()
 
     def with_another_torch(self) -> None:
         """Bump torch on a new machine: most disks do not have room for all scenes on one."""
         only = "--output=type=cacheonly"
-        home = self.new_machine("home")
-        home.docker("pull", "--quiet", self.base)
-        self.push(home, "torch bump: before", "before")
-        self.contender.bump()
-        self.lock("torch bump: lock")
-        self.build(home, "torch bump: build", only)
-        self.push(home, "torch bump: push", "bump")
-        home.remove()
+        try:
+            home = self.new_machine("home")
+            home.docker("pull", "--quiet", self.base)
+            self.push(home, "torch bump: before", "before")
+            self.contender.bump()
+            self.lock("torch bump: lock")
+            self.build(home, "torch bump: build", only)
+            self.push(home, "torch bump: push", "bump")
+        finally:
+            Machine(self.top, "home").remove()
 
-    def limits(self) -> dict[str, int]:
-        """Return the fewest bytes that a build needs: see tables.LIMITS.
 
-        The image has the packages and the sizes of their files, uv.lock the sizes of their wheels.
-        """
-        ours, small = self.contender, SMALL[0]
-        project = contenders.Uv("limits", self.top / "limits", ours.build, ours.wheels)
-        project.prepare()
-        project.add(small)
-        project.lock()
-        sizes = contenders.wheel_sizes(project.folder / "uv.lock", project.wheels)
-        node = self.new_machine("node")
-        words = ["run", "--rm", "--entrypoint=python", f"{self.image}:dependency", "-c", PACKAGES]
-        unpacked = json.loads(node.docker(*words))
-        node.remove()
-        here = {small} | ({"torch"} if ours.wheels else set())  # the folder has torch
-        found = {
-            "fetched": sum(sizes.get(name, 0) for name in unpacked.keys() - here),
-            "unpacked": sum(size for name, size in unpacked.items() if name != small),
-        }
-        return found | ({"package": sizes[small]} if small in sizes else {})
+class Limit:
+    """What no image can do without, as programs on this machine: read, hash, unpack, compile."""
+
+    def __init__(self, top: Path, registry: Registry, ours: Contender) -> None:
+        """Prepare to measure for our own form of a project."""
+        self.top, self.registry, self.ours = top / "limit", registry, ours
+        self.figures: dict[str, dict[str, float]] = {}
+
+    def measure(self) -> None:
+        """Download the wheels that the locks name, then install and compile them."""
+        locks, tree, wheels = (self.top / name for name in ("locks", "tree", "wheels"))
+        groups = ("main", "dev", "", host.index_url())
+        split_locks.split(self.ours.folder, locks, self.ours.build, *groups)
+        names = ("torch", "settled", "new")
+        named = [f"--requirement={locks / name}.txt" for name in names]
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        download += ["--require-hashes", "--only-binary=:all:", f"--dest={wheels}", *named]
+        download += [f"--find-links={self.ours.wheels}"] if self.ours.wheels else []
+        contenders.run(*download, folder=TOP)
+        sizes = {file: file.stat().st_size for file in wheels.glob("*.whl")}
+        self.figures["wheels"] = {"fetched": sum(sizes.values())}
+        venv = tree / "app/.venv"
+        install = ["uv", "pip", "install", "--quiet", "--offline", "--no-deps", "--require-hashes"]
+        install += [
+            f"--find-links={wheels}",
+            f"--cache-dir={tree / 'cache'}",
+            "--link-mode=hardlink",
+        ]
+        install += [f"--python={sys.executable}", f"--prefix={venv}", *named]
+        with Watch(self.top, self.registry) as watch:
+            contenders.run(*install, folder=TOP)
+        self.figures["unpack"] = watch.figures
+        with Watch(self.top, self.registry) as watch:
+            contenders.run(sys.executable, "-m", "compileall", "-q", "-j0", venv, folder=TOP)
+        self.figures["compile"] = watch.figures
+        shutil.rmtree(self.top)
 
 
 def draw(file: Path) -> None:
@@ -234,12 +249,66 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+class Results:
+    """The figures of a project, in a file that a stopped run goes on with."""
+
+    def __init__(self, file: Path, build: str) -> None:
+        """Read the figures that this commit has already."""
+        self.file = file
+        head = ["git", "rev-parse", "HEAD"]
+        commit = subprocess.run(head, cwd=TOP, capture_output=True, text=True, check=True).stdout
+        machine = f"{os.cpu_count()} cores, {platform.machine()}"
+        self.all: dict = {"build": build, "machine": machine, "commit": commit.strip(), "done": []}
+        found = json.loads(file.read_text()) if file.is_file() else {}
+        if found.get("commit") == self.all["commit"]:
+            self.all = found
+
+    def part(self, name: str, part: str, run: Callable[[], None], figures: dict) -> None:
+        """Run a part of a contender's scenes, unless it has been run, and write its figures."""
+        if f"{name}, {part}" in self.all["done"]:
+            return
+        run()
+        self.all[name] = self.all.get(name, {}) | figures
+        self.all["done"].append(f"{name}, {part}")
+        self.file.parent.mkdir(exist_ok=True)
+        self.file.write_text(json.dumps(self.all, indent=2) + "\n")
+
+
+def measure(
+    top: Path, registry: Registry, base: str, project: str, options: Namespace, build: str
+) -> None:
+    """Run all contenders with a project, one after the other."""
+    only = [options.only] if options.only else list(contenders.ALL)
+    wheels = tiers.find_wheels() if options.quick else None
+    results = Results(HERE / "results" / f"{build}-{project}.json", build)
+    folder = top / "contexts" / project
+    ours = contenders.Ours("like", folder / "like", build, wheels, project)
+    ours.prepare()
+    runs = []
+    for name in only:
+        contender = contenders.ALL[name](name, folder / name, build, wheels, project)
+        contender.prepare(ours.folder)
+        runs.append(Run(top, registry, base, contender))
+    # First, right after each other: here they are closest, and the host's speed may drift.
+    for run in runs:
+        results.part(run.contender.name, "from nothing", run.from_nothing, run.figures)
+    limit = Limit(top, registry, ours)
+    results.part("limit", "all", limit.measure, limit.figures)
+    for run in runs:
+        results.part(run.contender.name, "edits", run.edits, run.figures)
+        if not options.no_bump and not wheels:  # a folder of wheels has only one version
+            results.part(run.contender.name, "bump", run.with_another_torch, run.figures)
+        with suppress(FileNotFoundError):  # it pushed nothing in this run
+            registry.forget(run.contender.name)
+    tables.write(results.file)
+    draw(results.file)
+    say(results.file.with_suffix(".md").read_text())
+
+
 def main(options: Namespace) -> int:
     """Run `./crate bench`."""
-    only = [options.only] if options.only else list(contenders.ALL)
     build = "cpu" if options.quick else default_gpu_build()
-    wheels = tiers.find_wheels() if options.quick else None
-    if options.quick and not wheels:
+    if options.quick and not tiers.find_wheels():
         fail(
             "no folder has a wheel of torch+cpu: download it and name the folder with "
             "`./crate bench --quick --wheels FOLDER`."
@@ -248,8 +317,6 @@ def main(options: Namespace) -> int:
     top = Path(tempfile.mkdtemp(prefix="bench.", dir="/var/tmp"))
     os.environ["ENGINE_DIR"] = str(top)
     registry = Registry(top)
-    results: dict = {"build": build, "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
-    file = HERE / "results" / f"{build}.json"
     with ExitStack() as ends:  # if one of these fails, the others still run
         ends.callback(shutil.rmtree, top, ignore_errors=True)
         ends.callback(registry.stop)
@@ -258,25 +325,7 @@ def main(options: Namespace) -> int:
         (top / "root").symlink_to(engine.packages())
         registry.start()
         base = base_image(top, registry)
-        runs = {}
-        for name in only:
-            contender = contenders.ALL[name](name, top / "contexts" / name, build, wheels)
-            contender.prepare()
-            runs[name] = Run(top, registry, base, contender)
-        # First, right after each other: here the three are closest, and the host's speed may drift.
-        for run in runs.values():
-            run.from_nothing()
-        for name, run in runs.items():
-            # A folder of wheels has only one version of torch.
-            run.edits(bump=not options.no_bump and not wheels)
-            results[name] = run.figures
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(json.dumps(results, indent=2) + "\n")
-            if name == "ours":
-                results["limits"] = run.limits()
-                file.write_text(json.dumps(results, indent=2) + "\n")
-            registry.forget(name)
-        tables.write(file)
-        draw(file)
-    say(file.with_suffix(".md").read_text())
+        for project in [options.project] if options.project else PROJECTS:
+            if project == "sample" or not options.quick:
+                measure(top, registry, base, project, options, build)
     return 0

@@ -1,4 +1,4 @@
-"""The three images of the benchmark, each built from the same project in its own folder."""
+"""The benchmark's four images, each built from the same project in its own folder."""
 
 import os
 import re
@@ -6,11 +6,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import tomlkit
-from packaging import tags
-from packaging.utils import parse_wheel_filename
 
 from template import tiers
 from template.machines import Machine
@@ -20,8 +17,24 @@ from torchcrate.stages.locks import split_locks
 from torchcrate.stages.locks.split_locks import ROOTS
 
 HERE = TOP / "template/bench"
-# Small packages of pure Python without dependencies, one for each edit of the dependencies.
+# Small packages of pure Python without dependencies: one to add at home, one on another machine.
 SMALL = ("einops", "tomlkit")
+# What a project has beside the sample's dependencies. The versions leave one to raise.
+PROJECTS = {
+    "sample": (),
+    "real": (
+        *("lightning", "transformers", "scikit-learn", "opencv-python-headless", "nvidia-ml-py"),
+        *("pandas (==3.1.0)", "numpy (==2.4.5)"),
+    ),
+}
+# {edit: (a package, its requirement afterwards, "" for none)}; all projects have the first one.
+ADD = "add a small package"
+EDITS = {
+    ADD: (SMALL[0], SMALL[0]),
+    "raise pandas": ("pandas", "pandas (==3.1.1)"),
+    "raise numpy": ("numpy", "numpy (==2.4.6)"),
+    "remove a package": ("nvidia-ml-py", ""),
+}
 # The versions for the torch bump: the next ones after those in locks/.
 BUMP = {"torch": "2.14.1", "torchvision": "0.29.1"}
 
@@ -33,10 +46,24 @@ def run(*command: str | Path, folder: Path) -> None:
         fail(f"`{' '.join(map(str, command))}` failed:\n{done.stdout}{done.stderr}")
 
 
+def name_of(need: str) -> str:
+    """Return the package that a requirement names."""
+    return re.match(r"[\w.-]*", need).group()
+
+
 def bumped(need: str) -> str:
     """Return a requirement, with the version from BUMP if its package is there."""
-    name = re.match(r"[\w.-]*", need).group()
+    name = name_of(need)
     return f"{name} (=={BUMP[name]})" if name in BUMP else need
+
+
+def replace(needs: list[str], package: str, requirement: str) -> None:
+    """Replace a package in a list of requirements, add it, or remove it with ""."""
+    for index in reversed(range(len(needs))):
+        if name_of(needs[index]) == package:
+            del needs[index]
+    if requirement:
+        needs.append(requirement)
 
 
 @dataclass
@@ -47,13 +74,21 @@ class Contender:
     folder: Path
     build: str  # the torch build
     wheels: Path | None  # a folder to take torch from
+    project: str = "sample"  # of PROJECTS
 
-    def prepare(self) -> None:
-        """Fill the folder with the project, in this contender's form."""
-        tiers.copy_files(self.folder, "--", ":!template/bench", ":!template/examples")
+    def prepare(self, like: Path | None = None) -> None:
+        """Fill the folder with the project, in this contender's form.
+
+        `like` is our own form of it: the others get the versions in its poetry.lock.
+        """
+        tiers.copy_files(self.folder, "--", ":!tests", ":!template/bench", ":!template/examples")
         (self.folder / "tests").mkdir()
+        if like:
+            shutil.copy(like / "poetry.lock", self.folder)
         document = self.pyproject()
         needs = document["project"]["dependencies"]
+        for need in PROJECTS[self.project]:
+            replace(needs, name_of(need), need)
         if self.wheels:  # the folder has torch but no sisters
             for need in [need for need in needs if need.startswith(ROOTS[1:])]:
                 needs.remove(need)
@@ -89,11 +124,17 @@ class Contender:
         file = next((self.folder / "src").glob("*/__init__.py"))
         file.write_text(file.read_text() + "\n# an edit\n")
 
-    def add(self, package: str) -> None:
-        """Add a package to pyproject.toml."""
+    def change(self, package: str, requirement: str) -> None:
+        """Replace a package's requirement in pyproject.toml, add it, or remove it with ""."""
         document = self.pyproject()
-        document["project"]["dependencies"].append(package)
+        replace(document["project"]["dependencies"], package, requirement)
         self.write(document)
+
+    def pins(self) -> list[str]:
+        """Return the versions in poetry.lock, but for torch's and those that an edit changes."""
+        lock = tomlkit.parse((self.folder / "poetry.lock").read_text()).unwrap()
+        free = split_locks.family(lock) | {package for package, _ in EDITS.values()}
+        return [f"{p['name']}=={p['version']}" for p in lock["package"] if p["name"] not in free]
 
     def bump(self) -> None:
         """Change torch's version in pyproject.toml."""
@@ -165,15 +206,10 @@ class Uv(Contender):
     def shape(self) -> None:
         """Write uv's files, and constrain uv to the others' versions."""
         self.remove_ours()
-        lock = tomlkit.parse((self.folder / "poetry.lock").read_text()).unwrap()
-        elsewhere = split_locks.family(lock)
-        pins = [
-            f"{p['name']}=={p['version']}" for p in lock["package"] if p["name"] not in elsewhere
-        ]
+        document = self.pyproject()
+        document["tool"]["uv"] = {"constraint-dependencies": self.pins()}
         (self.folder / "poetry.lock").unlink()
         shutil.copy(HERE / "uv.Dockerfile", self.folder / "Dockerfile")
-        document = self.pyproject()
-        document["tool"]["uv"] = {"constraint-dependencies": pins}
         (self.folder / ".dockerignore").write_text(".git\n.tools\n.venv\nwheels\n")
         if self.wheels:
             wheel = next(self.wheels.glob(f"torch-*+{self.build}-cp311-*.whl"))
@@ -197,6 +233,48 @@ class Uv(Contender):
         return [f"--build-context=uv={TOP / '.tools' / 'uv' / 'bin'}"]
 
 
+class TorchFirst(Contender):
+    """What a careful engineer writes by hand: torch first, uv and two requirements files."""
+
+    def shape(self) -> None:
+        """Write its Dockerfile, and constrain uv to the others' versions."""
+        self.remove_ours()
+        lock = tomlkit.parse((self.folder / "poetry.lock").read_text()).unwrap()
+        self.family = split_locks.family(lock)
+        (self.folder / "constraints.txt").write_text("\n".join(self.pins()))
+        (self.folder / "poetry.lock").unlink()
+        shutil.copy(HERE / "torch-first.Dockerfile", self.folder / "Dockerfile")
+        (self.folder / ".dockerignore").unlink()
+
+    def bump(self) -> None:
+        """Change torch's version, and let uv choose versions for what the new torch needs."""
+        super().bump()
+        (self.folder / "constraints.txt").write_text("")
+        (self.folder / "all.txt").unlink()
+
+    def lock(self) -> None:
+        """Lock with uv, and cut the lock in two. Versions that still fit stay."""
+        needs = "\n".join(self.pyproject()["project"]["dependencies"])
+        command = ["uv", "pip", "compile", "all.in", "--output-file=all.txt", "--quiet"]
+        command += ["--generate-hashes", "--no-annotate", "--no-header", "--python-version=3.11"]
+        command += ["--constraints=constraints.txt"]
+        if self.wheels:
+            needs = re.sub(r"^torch \(==([\d.]+)\)", rf"torch==\1+{self.build}", needs, flags=re.M)
+            command += [f"--find-links={self.wheels}"]
+        (self.folder / "all.in").write_text(needs)
+        run(*command, folder=self.folder)
+        parts = {"torch.txt": "", "requirements.txt": ""}
+        for pin in re.split(r"\n(?! )", (self.folder / "all.txt").read_text()):
+            name = re.match(r"[\w.-]*", pin).group()
+            parts["torch.txt" if name in self.family else "requirements.txt"] += f"{pin}\n"
+        for name, text in parts.items():
+            (self.folder / name).write_text(text)
+
+    def arguments(self) -> list[str]:
+        """Pass the uv that this repository pins."""
+        return [f"--build-context=uv={TOP / '.tools' / 'uv' / 'bin'}"]
+
+
 class Ours(Contender):
     """This repository's own image."""
 
@@ -212,26 +290,4 @@ class Ours(Contender):
         return [f"--build-arg=TORCH_BUILD={self.build}"]
 
 
-def wheel_sizes(lock: Path, wheels: Path | None) -> dict[str, int]:
-    """Return {package in a uv.lock: bytes of its wheel for Python 3.11 on this machine}.
-
-    Packages without such a wheel, or without a size in the index, are left out.
-    """
-    supported = [*tags.cpython_tags((3, 11)), *tags.compatible_tags((3, 11), "cp311")]
-    rank = {tag: number for number, tag in enumerate(supported)}
-    found = {}
-    for package in tomlkit.parse(lock.read_text())["package"]:
-        fitting = {}
-        for wheel in package.get("wheels", ()):
-            name = wheel["url" if "url" in wheel else "filename"].rpartition("/")[2]
-            fits = [rank[tag] for tag in parse_wheel_filename(unquote(name))[3] if tag in rank]
-            if fits:
-                own = wheels / unquote(name) if wheels else None
-                here = own.stat().st_size if own and own.exists() else None
-                fitting[min(fits)] = wheel.get("size", here)
-        if fitting and fitting[min(fitting)] is not None:
-            found[package["name"]] = fitting[min(fitting)]
-    return found
-
-
-ALL = {"ours": Ours, "article": Article, "uv": Uv}
+ALL = {"ours": Ours, "torch-first": TorchFirst, "uv": Uv, "article": Article}

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 MB = 10**6
-COLOURS = {"article": "#b8b8b8", "uv": "#8aa6c1", "ours": "#d9542b"}
+COLOURS = {"article": "#b8b8b8", "uv": "#8aa6c1", "torch-first": "#5f7f5f", "ours": "#d9542b"}
 # Pictures: name, title, scale and bars; a bar has a label, a scene and a figure.
 PICTURES = (
     (
@@ -21,14 +21,14 @@ PICTURES = (
         "MB to push or pull for one edit",
         "log",
         (
-            ("push\na dependency", "dependency edit: push", "pushed"),
-            ("pull\na dependency", "pull after the dependency edit", "pulled"),
-            ("another machine:\npush a dependency", "another machine, dependency edit", "pushed"),
+            ("push\na package", "add a small package: push", "pushed"),
+            ("pull\na package", "pull after adding a package", "pulled"),
             (
                 "another machine:\npull and fetch for it",
-                "another machine, dependency edit",
+                "another machine, add a small package",
                 "pulled+fetched",
             ),
+            ("push\npandas", "raise pandas: push", "pushed"),
             ("push\ncode", "code edit: push", "pushed"),
         ),
     ),
@@ -39,8 +39,9 @@ PICTURES = (
         (
             ("from nothing", "build from nothing", "seconds"),
             ("… with the\ndownloads there", "build again, downloads there", "seconds"),
-            ("a dependency", "dependency edit: build", "seconds"),
-            ("a dependency,\nanother machine", "another machine, dependency edit", "seconds"),
+            ("add a package", "add a small package: build", "seconds"),
+            ("add a package,\nanother machine", "another machine, add a small package", "seconds"),
+            ("raise pandas", "raise pandas: build", "seconds"),
             ("code", "code edit: build", "seconds"),
         ),
     ),
@@ -50,7 +51,8 @@ PICTURES = (
 def draw(results: dict, file: Path) -> None:
     """Write one PNG for each picture, named after the JSON file."""
     names = [name for name in COLOURS if name in results]
-    for name, title, scale, bars in PICTURES:
+    for name, title, scale, all_bars in PICTURES:
+        bars = [bar for bar in all_bars if all(bar[1] in results[one] for one in names)]
         figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
         width = 0.8 / len(names)
         for i, contender in enumerate(names):

@@ -1,152 +1,115 @@
-"""Tables of the benchmark's results: `tables.py FILE.json` writes FILE.md beside it."""
+"""The tables of the benchmark's results: `tables.py FILE.json` writes FILE.md beside it."""
 
 import json
 import sys
 from pathlib import Path
 
 MB = 10**6
-# Rows: title, scene, figure, and for bytes the limit that no contender can go below.
+COLUMNS = {
+    **{"ours": "ours", "torch-first": "torch first", "uv": "uv's guide"},
+    "article": "the article",
+}
+BY = "torch-first"  # times are ratios to this one's
+LEAST = "unpack+compile"
+# Rows: title, scene, figures to add up, and the limit's scenes.
 SECONDS = (
-    ("build from nothing", "build from nothing", "seconds"),
-    ("… with the downloads there", "build again, downloads there", "seconds"),
-    ("… … in processor time", "build again, downloads there", "cpu"),
-    ("rebuild after a code edit", "code edit: build", "seconds"),
-    ("lock after adding a dependency", "dependency edit: lock", "seconds"),
-    ("rebuild after adding a dependency", "dependency edit: build", "seconds"),
-    ("rebuild after a torch bump", "torch bump: build", "seconds"),
-    ("first push", "push", "seconds"),
-    ("push after a code edit", "code edit: push", "seconds"),
-    ("push after adding a dependency", "dependency edit: push", "seconds"),
-    ("push after a torch bump", "torch bump: push", "seconds"),
-    ("another machine: build and push a code edit", "another machine, code edit", "seconds"),
-    ("another machine: build and push a dependency", "another machine, dependency edit", "seconds"),
-    ("pull", "pull", "seconds"),
-    ("pull, zstd", "pull with zstd", "seconds"),
-    (
-        "pull of the dependency edit, over the version before",
-        "pull after the dependency edit",
-        "seconds",
-    ),
-    ("`docker run` to the first tensor, cold", "first tensor, cold", "seconds"),
-    ("`docker run` to the first tensor", "first tensor", "seconds"),
-    ("first tensor in a running container", "first tensor in a container", "seconds"),
-    ("… with no bytecode of packages", "first tensor without bytecode", "seconds"),
+    ("from nothing", "build from nothing", "seconds", ""),
+    ("from nothing, downloads there", "build again, downloads there", "seconds", LEAST),
+    ("… processor time", "build again, downloads there", "cpu", LEAST),
+    ("code edit", "code edit: build", "seconds", ""),
+    ("add a small package: lock", "add a small package: lock", "seconds", ""),
+    ("add a small package", "add a small package: build", "seconds", ""),
+    ("raise pandas", "raise pandas: build", "seconds", ""),
+    ("raise numpy", "raise numpy: build", "seconds", ""),
+    ("remove a package", "remove a package: build", "seconds", ""),
+    ("another torch", "torch bump: build", "seconds", ""),
+    ("another machine: code edit", "another machine, code edit", "seconds", ""),
+    ("another machine: add a package", "another machine, add a small package", "seconds", ""),
+    ("pull and start, gzip", "pull and start, gzip", "seconds", ""),
+    ("pull and start, zstd", "pull and start, zstd", "seconds", ""),
+    ("first tensor in a container", "first tensor in a container", "seconds", ""),
 )
 BYTES = (
-    ("fetched, build from nothing", "build from nothing", "fetched", "fetched"),
-    ("written to disk, build from nothing", "build from nothing", "written", "unpacked"),
-    ("disk at most, build from nothing", "build from nothing", "peak", "unpacked"),
-    ("written to disk, downloads there", "build again, downloads there", "written", "unpacked"),
-    ("first push", "push", "pushed", ""),
-    ("push after a code edit", "code edit: push", "pushed", ""),
-    ("push after adding a dependency", "dependency edit: push", "pushed", "package"),
-    ("push after a torch bump", "torch bump: push", "pushed", ""),
-    ("another machine: pulled for a code edit", "another machine, code edit", "pulled", ""),
-    ("another machine: pushed for a code edit", "another machine, code edit", "pushed", ""),
-    ("another machine: pulled for a dependency", "another machine, dependency edit", "pulled", ""),
+    ("fetched, from nothing", "build from nothing", "fetched", "wheels"),
+    ("written, downloads there", "build again, downloads there", "written", "unpack"),
+    ("disk at most, from nothing", "build from nothing", "peak", ""),
+    ("push: all", "push", "pushed", ""),
+    ("push: code edit", "code edit: push", "pushed", ""),
+    ("push: add a small package", "add a small package: push", "pushed", ""),
+    ("push: raise pandas", "raise pandas: push", "pushed", ""),
+    ("push: raise numpy", "raise numpy: push", "pushed", ""),
+    ("push: remove a package", "remove a package: push", "pushed", ""),
+    ("push: another torch", "torch bump: push", "pushed", ""),
     (
-        "… and fetched from the index for it",
-        "another machine, dependency edit",
-        "fetched",
-        "package",
+        "another machine, add a package: pulled and fetched",
+        *("another machine, add a small package", "pulled+fetched", ""),
     ),
-    (
-        "another machine: pushed for a dependency",
-        "another machine, dependency edit",
-        "pushed",
-        "package",
-    ),
-    ("pull", "pull", "pulled", ""),
-    ("pull, zstd", "pull with zstd", "pulled", ""),
-    ("pull of the dependency edit", "pull after the dependency edit", "pulled", "package"),
+    ("pull: an added package", "pull after adding a package", "pulled", ""),
 )
-SIZES = (
-    ("image, unpacked", "all"),
-    ("base image", "base"),
-    ("Python environment", "venv"),
-    ("code", "code"),
-    ("all else", "else"),
-)
-COLUMNS = ("article", "uv", "ours")
-# Scenes that only ours has.
-OURS = ("pull with zstd",)
-# The other contenders' times are ratios to this one's.
-BY = "article"
-LIMITS = """\
-limit: the wheels to fetch, their unpacked files to write once, or the wheel that an edit adds. The
-base image, apt's packages and bytecode come on top. Builds end in the build cache or in the
-registry, as in CI. To run an image on the same machine, Docker also unpacks it, as for a pull.
+SIZES = (("image, unpacked", "all"), ("Python environment", "venv"), ("all else", "else"))
+ABOUT = """\
+Build {build}, {machine}, one run of `./crate bench`. Times are ratios to torch first's.
+limit: what no image can do without, as programs on the same machine: the wheels' bytes, uv that
+reads, checks and unpacks them, and Python that compiles them. Builds end in the build cache or in
+the registry, as in CI.
 """
 
 
-def table(title: str, names: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown; the title is the first column's."""
-    lines = [f"| {title} | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def megabytes(count: float) -> str:
-    """Return bytes as MB, with two decimals below 10 MB."""
+def megabytes(count: float | None) -> str:
+    """Return bytes as MB, with two decimals below 10 MB, or ""."""
+    if count is None:
+        return ""
     return f"{count / MB:,.0f}" if count >= 10 * MB else f"{count / MB:.2f}"
 
 
-def seconds(results: dict, names: list[str]) -> str:
-    """Return the table of times: seconds for the article, ratios to them for the others."""
-    rows = []
-    for title, scene, figure in SECONDS:
-        if not any(scene in results[name] for name in names):
-            continue  # the CPU build has no torch bump
-        row = [title]
-        first = results.get(BY, {}).get(scene, {}).get(figure)
-        for name in names:
-            if scene in OURS and name != "ours":
-                row.append("")
-                continue
-            found = results[name][scene][figure]
-            ratio = f"{found / first:.2f}" if first else "-"
-            row.append(ratio if first and name != BY else f"{found:.1f} s")
-        rows.append(row)
-    return table(f"time ({BY}: seconds, others: ratio to it)", names, rows)
+def total(figures: dict, scenes: str, names: str) -> float | None:
+    """Return the sum of figures of scenes, or None if one of them was not run."""
+    pairs = [(scene, name) for scene in scenes.split("+") for name in names.split("+")]
+    found = [figures.get(scene, {}).get(name) for scene, name in pairs]
+    return None if None in found else sum(found)
 
 
-def sizes(results: dict, names: list[str]) -> str:
-    """Return the table of the sizes of an image's parts."""
-    rows = []
-    for title, part in SIZES:
-        row = [title]
-        for name in names:
-            found = results[name]["size"]
-            rest = found["all"] - found["base"] - found["venv"] - found["code"]
-            row.append(megabytes({**found, "else": rest}[part]))
-        rows.append(row)
-    return table("MB", names, rows)
+def ratio(value: float | None, to: float | None) -> str:
+    """Return a time as a ratio to another, in seconds if there is none, or ""."""
+    if value is None:
+        return ""
+    return f"{value / to:.2f}" if to else f"{value:.1f} s"
 
 
-def transfers(results: dict, names: list[str]) -> str:
-    """Return the table of bytes written and moved, with the limits."""
-    limits = results.get("limits", {})
-    rows = [
-        [
-            title,
-            *(
-                "" if scene in OURS and name != "ours" else megabytes(results[name][scene][figure])
-                for name in names
-            ),
-            megabytes(limits[limit]) if limit in limits else "",
-        ]
-        for title, scene, figure, limit in BYTES
-        if any(scene in results[name] for name in names)
-    ]
-    return table("MB", [*names, "limit"], rows)
+def row(title: str, values: list[str]) -> str:
+    """Return a line of a table in Markdown."""
+    return f"| {' | '.join([title, *values])} |"
 
 
 def tables(results: dict) -> str:
-    """Return all tables of a run's results."""
+    """Return the tables of a run's results."""
     names = [name for name in COLUMNS if name in results]
-    about = f"Build {results['build']}, {results['machine']}, one run of `./crate bench`.\n"
-    parts = [seconds(results, names), transfers(results, names), LIMITS, sizes(results, names)]
-    return "\n".join([about, *parts])
+    heads = [*(COLUMNS[name] for name in names), "limit"]
+    line = row("---", ["---:"] * len(heads))
+    lines = [ABOUT.format(**results), row("time", heads), line]
+    limits = results.get("limit", {})
+    for title, scene, figure, limit in SECONDS:
+        found = {name: total(results[name], scene, figure) for name in names}
+        if any(value is not None for value in found.values()):  # the sample has no pandas
+            by = found.get(BY)
+            values = [ratio(found[name], by if name != BY else None) for name in names]
+            least = total(limits, limit, figure) if limit else None
+            lines.append(row(title, [*values, ratio(least, by)]))
+    lines += ["", row("MB", heads), line]
+    for title, scene, figure, limit in BYTES:
+        found = [total(results[name], scene, figure) for name in names]
+        if any(value is not None for value in found):
+            least = total(limits, limit, "fetched" if limit == "wheels" else figure)
+            lines.append(row(title, list(map(megabytes, (*found, least if limit else None)))))
+    for title, part in SIZES:
+        sizes = []
+        for name in names:
+            size = dict(results[name].get("size", {}))
+            if size:
+                size["else"] = size["all"] - size["base"] - size["venv"] - size["code"]
+            sizes.append(megabytes(size.get(part)))
+        lines.append(row(title, [*sizes, ""]))
+    return "\n".join(lines) + "\n"
 
 
 def write(file: Path) -> None:

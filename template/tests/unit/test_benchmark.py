@@ -1,13 +1,10 @@
 """The benchmark's tables and counters."""
 
-import json
-import platform
 import time
 
 import pytest
-import tomlkit
 
-from template.bench import contenders, tables, watch
+from template.bench import bench, contenders, tables, watch
 
 SCENES = {row[1] for row in (*tables.SECONDS, *tables.BYTES)}
 FIGURES = ("seconds", "cpu", "written", "fetched", "pushed", "pulled", "peak")
@@ -17,14 +14,15 @@ def results(**factors):
     """Return figures of contenders, each a multiple of the same figures."""
     found = {"build": "cpu", "machine": "2 cores"}
     for name, factor in factors.items():
-        found[name] = {scene: dict.fromkeys(FIGURES, 20000000.0 * factor) for scene in SCENES}
-        found[name]["size"] = {"all": 90e6, "base": 40e6, "venv": 30e6, "code": 1e6}
+        figures = {scene: dict.fromkeys(FIGURES, 20000000.0 * factor) for scene in SCENES}
+        figures["size"] = {"all": 90e6, "base": 40e6, "venv": 30e6, "code": 1e6}
+        found[name.replace("_", "-")] = figures
     return found
 
 
 def test_time_ratios():
-    text = tables.tables(results(article=1, ours=0.25))
-    assert "| build from nothing | 20000000.0 s | 0.25 |" in text
+    text = tables.tables(results(torch_first=1, ours=0.25))
+    assert "| from nothing | 0.25 | 20000000.0 s |  |" in text
 
 
 def test_processor_time():
@@ -35,8 +33,9 @@ def test_processor_time():
 
 
 def test_bytes():
-    text = tables.tables(results(article=1, ours=0.01))
-    assert "| push after adding a dependency | 20 | 0.20 |" in text
+    text = tables.tables(results(torch_first=1, ours=0.01))
+    assert "| push: add a small package | 0.20 | 20 |  |" in text
+    assert "| another machine, add a package: pulled and fetched | 0.40 | 40 |  |" in text
 
 
 def test_rest_of_image():
@@ -44,60 +43,49 @@ def test_rest_of_image():
 
 
 def test_limits():
-    found = results(article=1, ours=0.01) | {
-        "limits": {"fetched": 5, "unpacked": 5, "package": 70000}
-    }
-    text = tables.tables(found)
-    assert "| push after adding a dependency | 20 | 0.20 | 0.07 |" in text
-    assert "| push after a code edit | 20 | 0.20 |  |" in text
+    scenes = ("unpack", "compile")
+    limit = {scene: {"seconds": 2e6, "cpu": 1, "written": 7e6} for scene in scenes}
+    text = tables.tables(results(torch_first=1, ours=0.5) | {"limit": limit})
+    assert "| from nothing, downloads there | 0.50 | 20000000.0 s | 0.20 |" in text
+    assert "| written, downloads there | 10 | 20 | 7.00 |" in text
 
 
-def test_missing_scene(tmp_path):
-    found = results(article=1, ours=1)
-    del found["article"]["push"]
-    file = tmp_path / "cpu.json"
-    file.write_text(json.dumps(found))
-    with pytest.raises(KeyError, match="push"):
-        tables.write(file)
-
-
-def test_build_without_scene():
-    found = results(article=1, ours=1)
-    for name in ("article", "ours"):
+def test_missing_scenes():
+    """A scene that one contender lacks is empty, and one that all lack has no row."""
+    found = results(torch_first=1, ours=1)
+    del found["ours"]["push"]
+    for name in ("torch-first", "ours"):
         for scene in [scene for scene in found[name] if scene.startswith("torch bump")]:
             del found[name][scene]
     text = tables.tables(found)
-    assert "bump" not in text and "push after adding a dependency" in text
+    assert "| push: all |  | 20 |  |" in text
+    assert "another torch" not in text and "push: add a small package" in text
 
 
-def test_wheel_sizes(tmp_path):
-    def wheel(name, size=0):
-        return {"url": f"https://index.test/{name}"} | ({"size": size} if size else {})
+def test_results_go_on(tmp_path):
+    """A stopped run goes on, but not with another commit's figures."""
+    ran, file = [], tmp_path / "cpu.json"
+    for _ in range(2):
+        found = bench.Results(file, "cpu")
+        found.part("ours", "edits", lambda: ran.append(1), {"push": {"seconds": 1}})
+    assert ran == [1]
+    assert found.all["ours"] == {"push": {"seconds": 1}}
+    file.write_text(file.read_text().replace(found.all["commit"], "0" * 40))
+    assert bench.Results(file, "cpu").all["done"] == []
 
-    lock, own = tmp_path / "uv.lock", "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
-    packages = [
-        {"name": "pure", "wheels": [wheel("pure-1.0-py3-none-any.whl", 7)]},
-        {
-            "name": "compiled",
-            "wheels": [
-                wheel("compiled-1.0-cp312-cp312-manylinux_2_17_x86_64.whl", 1),
-                wheel("compiled-1.0-cp311-cp311-win_amd64.whl", 2),
-                wheel("compiled-1.0-py3-none-any.whl", 3),
-                *(
-                    wheel(f"compiled-1.0-cp311-cp311-manylinux_2_17_{machine}.whl", 4)
-                    for machine in ("x86_64", "aarch64")
-                ),
-            ],
-        },
-        {"name": "windows", "wheels": [wheel("windows-1.0-py3-none-win32.whl", 9)]},
-        {"name": "source"},
-        {"name": "torch", "wheels": [{"filename": own}]},
-    ]
-    lock.write_text(tomlkit.dumps({"package": packages}))
-    (tmp_path / own).write_bytes(b"12345")
-    found = contenders.wheel_sizes(lock, tmp_path)
-    own_size = {"torch": 5} if platform.machine() == "x86_64" else {}
-    assert found == {"pure": 7, "compiled": 4} | own_size
+
+@pytest.mark.parametrize(
+    ("package", "requirement", "expected"),
+    [
+        ("einops", "einops", ["numpy (>=2)", "numpydoc", "einops"]),
+        ("numpy", "numpy (==2.4.6)", ["numpydoc", "numpy (==2.4.6)"]),
+        ("numpy", "", ["numpydoc"]),
+    ],
+)
+def test_change(package, requirement, expected):
+    needs = ["numpy (>=2)", "numpydoc"]
+    contenders.replace(needs, package, requirement)
+    assert needs == expected
 
 
 @pytest.mark.parametrize(
