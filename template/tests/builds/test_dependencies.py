@@ -20,6 +20,7 @@ import tomlkit
 
 from template.tests import existing, wheelhouse
 from template.tests.common import REPOSITORY
+from torchcrate import build as build_script
 from torchcrate.stages.locks.split_locks import EXTENSIONS, EXTENSIONS_BUILD
 from torchcrate.testing.images import CANARY, Image
 
@@ -263,6 +264,58 @@ def test_dev(built, hold):
     done = "dev/test_lock_is_installed.py"
     said = hold(image, False, done, "torch/test_locked_packages.py")
     assert set(said.values()) == {""}, said
+
+
+# Prints {package: {file: digest}} of an environment. Each installer writes the scripts in bin and
+# the notes in `left` in its own way, and a compiled file has the path of its build.
+CONTENT = """
+import hashlib, json, sys
+from importlib.metadata import distributions
+from pathlib import Path
+left = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+found = {}
+for d in distributions(path=[f"{sys.argv[1]}/lib/python3.11/site-packages"]):
+    files = found[d.metadata["Name"].lower()] = {}
+    for file in d.files or ():
+        if file.name not in left and file.suffix != ".pyc":
+            content = file.locate().read_bytes().replace(sys.argv[1].encode(), b"VENV")
+            own = file.suffix == ".so" or file.parts[0] == ".."
+            files[str(file)] = "" if own else hashlib.sha256(content).hexdigest()
+print(json.dumps(found))
+"""
+POETRY_INSTALLS = """
+cp -r /given/. /mnt
+python3.11 -m venv --without-pip /tmp/new
+cp /app/.venv/torch.*.txt /tmp/new
+VIRTUAL_ENV=/tmp/new poetry install --directory=/mnt --no-root --only=$WANTED --extras=$EXTRAS >&2
+python -c "$CONTENT" /tmp/new
+"""
+
+
+def test_as_poetry_installs(project, built, private, docker_run):
+    """File by file, the image has what `poetry install` makes of the same lock."""
+    image = built("cpu", *ARGUMENTS, stage="dev")
+    folder, _ = project
+    names = ("pyproject.toml", "poetry.lock", "packages")
+    options = [f"--volume={folder / name}:/given/{name}:ro" for name in names]
+    options += [*build_script.dev_options(folder)[2:], f"--volume={private[2]}:/tmp/.netrc:ro"]
+    options += [
+        f"--env=CONTENT={CONTENT}",
+        f"--env=WANTED=main,{GROUP},dev",
+        f"--env=EXTRAS={EXTRA}",
+    ]
+    done = docker_run(image, "bash", "-euc", POETRY_INSTALLS, options=tuple(options))
+    assert done.returncode == 0, done.stderr
+    poetry = json.loads(done.stdout)
+    done = docker_run(image, "python", "-c", CONTENT, "/app/.venv")
+    ours = json.loads(done.stdout)
+    assert {"crcmod", "mine", "secret-git", "secret-index", "numpy", "pytest"} <= poetry.keys()
+    different = {
+        name: sorted({file for file, _ in files.items() ^ ours.get(name, {}).items()})
+        for name, files in poetry.items()
+        if files != ours.get(name)
+    }
+    assert different == {}
 
 
 def test_local_venv(project, crate):
