@@ -22,7 +22,7 @@ variable "DEPENDENCY_GROUPS" { default = null }
 variable "DEV_GROUPS" { default = null }
 variable "EXTRAS" { default = null }
 
-# `no` keeps the files that torchcrate/stages/torch/prune.txt lists.
+# `no` keeps the files that torchcrate/stages/install/prune.txt lists.
 variable "PRUNE" {
   default = null
   validation {

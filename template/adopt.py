@@ -325,9 +325,9 @@ def swap(text: str, pattern: str, new: str) -> str:
 
 def dockerfile(text: str, project: Project) -> str:
     """Return the Dockerfile for the project's code, groups and torch."""
-    runtime = [f"COPY --link {source} /app/src/{to}" for source, to in project.code.items()]
+    runtime = [f"COPY {source} /layers/1/app/src/{to}" for source, to in project.code.items()]
     runtime = [line.removesuffix("/") for line in runtime]
-    text = swap(text, r"^COPY --link src /app/src$", "\n".join(runtime))
+    text = swap(text, r"^COPY src /layers/1/app/src$", "\n".join(runtime))
     dev = [f"COPY {name} {name}" for name in (*project.readmes, *project.code)]
     linked = [f"/app/{source}" for source, to in project.code.items() if to]
     if linked and "src" not in project.code:
@@ -337,7 +337,7 @@ def dockerfile(text: str, project: Project) -> str:
     if not project.has_tests:
         text = swap(text, r"^COPY tests tests\n", "")
     if "" not in project.code.values():  # no one folder has all the code, as src would
-        text = swap(text, r"(?<=/mnt/dev/hold-torch\.sh /mnt )src$", ".")
+        text = swap(text, r"(?<=/hold-torch\.sh /mnt/torch\.txt )src$", ".")
     text = swap(text, r"^CMD \[(?!\"bash\").*\]$", f"CMD {json.dumps(project.command)}")
     text = swap(text, r"^ARG DEV_GROUPS=.*", f"ARG DEV_GROUPS={','.join(project.groups)}")
     return swap(text, r"^ARG TORCH_BUILD=.+", f"ARG TORCH_BUILD={project.build}")

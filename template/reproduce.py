@@ -17,9 +17,6 @@ from template import cache
 from torchcrate import build, engine
 from torchcrate.host import fail, say
 
-# How many layers may differ, from the top. The code's layer has the times of your files, and of the
-# folder that COPY creates.
-MAY_DIFFER = 1
 SHOWN = 20
 
 # {path: (type, mode, owner, group, link, time in seconds since 1970, size in bytes, digest)}
@@ -109,14 +106,11 @@ def main(_options: Namespace) -> int:
         different = [i for i, digest in enumerate(first) if second[i] != digest]
         for i, digest in enumerate(first):
             say(f"{i + 1:3} {digest} {'differs' if i in different else 'same'}")
-        top = range(len(first) - MAY_DIFFER, len(first))
-        if set(different) <= set(top):
-            said = "All layers" if not different else "All layers except your code's"
-            say(f"{said} are the same, bit for bit")
+        if not different:
+            say("All layers are the same, bit for bit")
             return 0
         say("Looking for the files that differ")
-        wanted = set(different) - set(top)
-        lines = compare(*(layers(environment, tag, wanted) for tag in tags))
+        lines = compare(*(layers(environment, tag, set(different)) for tag in tags))
         say("\n".join(lines[:SHOWN]))
         if lines[SHOWN:]:
             say(f"… and {len(lines) - SHOWN} more")

@@ -51,7 +51,7 @@ def code(project: Path = TOP) -> dict[str, str]:
     """Return {path in a project: path in the image} of the code, as its Dockerfile copies it."""
     found = {}
     text = (project / "Dockerfile").read_text()
-    for sources, target in re.findall(r"^COPY (?:--\S+ )*(.+) (/app/src\S*)$", text, re.M):
+    for sources, target in re.findall(r"^COPY (?:--\S+ )*(.+) /layers/1(/app/src\S*)$", text, re.M):
         for source in sources.split():
             found[source] = target + (Path(source).name if target.endswith("/") else "")
     return found

@@ -5,6 +5,7 @@ only reads files: it resolves and downloads nothing.
 """
 
 import re
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -17,6 +18,19 @@ from torchcrate.stages.locks.split_locks import LockError
 
 LOCK = "run `./crate lock`"
 WRITE = "./crate check --write"
+
+
+def poetry_check(folder: Path) -> None:
+    """Raise LockError if Poetry refuses the folder's pyproject.toml or poetry.lock."""
+    command = ["poetry", "check", "--lock", "-C", folder]
+    check = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "lock" in check.stderr and "changed significantly" in check.stderr:
+        raise LockError(f"poetry.lock is out of date with pyproject.toml: {LOCK}.")
+    if check.returncode:
+        said = " ".join((check.stderr or check.stdout).split())
+        raise LockError(
+            f"Poetry refuses pyproject.toml or poetry.lock: {said}. Mend them, then {LOCK}."
+        )
 
 
 def argument(file: Path, name: str) -> str:
@@ -37,7 +51,7 @@ def locks(top: Path) -> Iterator[str]:
     poetry_lock = split_locks.read(top / "poetry.lock")
     addresses = [(top / name).read_text() for name in ("pyproject.toml", "poetry.lock")]
     for check in (
-        lambda: split_locks.poetry_check(top),
+        lambda: poetry_check(top),
         lambda: split_locks.check_addresses(*addresses),
         lambda: split_locks.check_paths(poetry_lock),
     ):

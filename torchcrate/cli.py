@@ -82,13 +82,13 @@ COMMANDS = {
     ),
     "add": Command(
         "add a dependency to pyproject.toml and poetry.lock",
-        "torchcrate.add:add",
+        "torchcrate.lock:add",
         tools="poetry",
         words="[OPTIONS OF poetry add] NAME...",
     ),
     "remove": Command(
         "remove a dependency from pyproject.toml and poetry.lock",
-        "torchcrate.add:remove",
+        "torchcrate.lock:remove",
         tools="poetry",
         words="[OPTIONS OF poetry remove] NAME...",
     ),

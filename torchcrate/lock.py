@@ -2,7 +2,7 @@
 
 `./crate lock` updates all locks for pyproject.toml. With `--build cu126` it updates poetry.lock and
 that build only, and adds the build if it is new. Versions that still fit stay. A lock is replaced
-as a whole or not at all.
+as a whole or not at all. `./crate add` and `./crate remove` change poetry.lock only.
 
 uv resolves the family on the index that has the build. poetry.lock is the constraint, so that
 packages in both locks (numpy, jinja2 …) have one version.
@@ -32,6 +32,7 @@ PYTORCH = "https://download.pytorch.org/whl"
 TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
 # The images' platforms: glibc 2.28, as torch's wheels need. Debian 12 and Ubuntu are newer.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
+NEW = 16  # packages that the stage `new` may have
 NO_INDEX = "# Its index is the default one."
 
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
@@ -300,6 +301,23 @@ def relative_paths() -> bool:
     return relative != text
 
 
+def settle(poetry_lock: dict) -> None:
+    """Write the packages of the images to locks/settled.txt, if many are not there yet.
+
+    The stage `new` installs those that are not. So it stays small, and the stage `settled` seldom
+    changes.
+    """
+    mine = {*split_locks.listed(host.argument("DEPENDENCY_GROUPS")), split_locks.EXTENSIONS}
+    names = {
+        split_locks.normalize(package["name"])
+        for package in poetry_lock.get("package", [])
+        if mine & set(map(split_locks.normalize, package["groups"]))
+    } - split_locks.family(poetry_lock)
+    if len(names - split_locks.settled_names(TOP)) > NEW:
+        about = "# What the stage `settled` installs. The stage `new` installs the other packages."
+        replace(TOP / "locks/settled.txt", "\n".join([about, *sorted(names)]) + "\n")
+
+
 def poetry_lock_command() -> None:
     """Run `poetry lock`. Raises LockError where it fails."""
     if host.run(["poetry", "lock"], cwd=TOP):
@@ -324,6 +342,7 @@ def make(only: str, wheels: Path | None) -> list[LockError]:
     relative_paths()
     poetry_lock_command()
     poetry_lock = split_locks.read(TOP / "poetry.lock")
+    settle(poetry_lock)
     errors: list[LockError] = []
     builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
     for build in sorted({only} if only else builds):
@@ -345,6 +364,38 @@ def make(only: str, wheels: Path | None) -> list[LockError]:
         except LockError as error:
             print(f"Note: {error}")
     return errors
+
+
+def add(options: Namespace) -> None:
+    """Run `./crate add`."""
+    change("add", options.words)
+
+
+def remove(options: Namespace) -> None:
+    """Run `./crate remove`."""
+    change("remove", options.words)
+
+
+def change(command: str, words: list[str]) -> None:
+    """Let Poetry add or remove packages: pyproject.toml and poetry.lock change, both or neither."""
+    if not words:
+        host.fail(f"say which package: `./crate {command} lightning`.")
+    files = [TOP / "pyproject.toml", TOP / "poetry.lock"]
+    before = {file: file.read_bytes() for file in files if file.is_file()}
+    try:
+        split_locks.check_addresses(*words, *(text.decode() for text in before.values()))
+        if host.run(["poetry", command, "--lock", *words], cwd=TOP):
+            raise LockError(f"`poetry {command}` failed (Poetry's message is above).")
+        if relative_paths():
+            poetry_lock_command()
+        settle(split_locks.read(TOP / "poetry.lock"))
+    except BaseException as error:  # Ctrl-C too
+        for file, content in before.items():
+            if file.read_bytes() != content:
+                file.write_bytes(content)
+        if isinstance(error, LockError):
+            host.fail(str(error))
+        raise
 
 
 def main(options: Namespace) -> int:

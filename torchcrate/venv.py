@@ -30,29 +30,28 @@ def install(venv: Path, *command: str | Path, **more: str) -> None:
 
 def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None:
     """Make the environment for a torch build. Raises LockError; locks is an empty folder."""
-    index_urls = host.index_url(), os.environ.get("TORCH_INDEX_URL", "")
-    split_locks.split_torch(TOP, locks, torch_build, *index_urls)
     choices = ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS")
-    split_locks.split_poetry(TOP, locks, *(os.environ.get(n) or host.argument(n) for n in choices))
+    chosen = (os.environ.get(name) or host.argument(name) for name in choices)
+    index_urls = host.index_url(), os.environ.get("TORCH_INDEX_URL", "")
+    split_locks.split(TOP, locks, torch_build, *chosen, *index_urls)
     install(venv, "uv", "venv", "--quiet", "--python", "3.11", venv)
     # A copy, since a build leaves files beside the sources.
     left = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
-    packages = locks / "poetry" / PACKAGES
-    shutil.copytree(TOP / PACKAGES, packages, ignore=left, dirs_exist_ok=True)
-    options = (locks / "poetry/install-dev.options").read_text().split()
-    install(venv, "poetry", "install", "--directory", locks / "poetry", "--no-root", *options)
-
-    pip = ("uv", "pip", "install", "--python", venv, "--no-deps")
-    install(venv, *pip, "--require-hashes", "--requirement", locks / "torch-needs.txt")
-    folder = ("--find-links", wheels) if wheels else ()
-    install(venv, *pip, "--require-hashes", *folder, "--requirement", locks / "torch.txt")
-
-    # Compiled against this torch: see torchcrate/stages/extensions/build-extensions.sh.
+    shutil.copytree(TOP / PACKAGES, locks / PACKAGES, ignore=left)
     path = f"{venv / 'bin'}:{os.environ['PATH']}"
-    for name, how in (("build", ()), ("extensions", ("--no-cache", "--no-build-isolation"))):
-        file = locks / "extensions" / f"{name}.txt"
-        file.write_text(file.read_text().replace("file:///mnt/", f"{packages.parent.as_uri()}/"))
+    hashes, folder = ("--require-hashes",), ("--find-links", wheels) if wheels else ()
+    for name, how in (
+        *((name, hashes) for name in ("settled", "new", "dev")),
+        ("torch", (*hashes, *folder)),
+        *((name, ("--no-cache",)) for name in ("sources", "dev-sources")),
+        ("extensions/build", ()),
+        # Compiled against this torch: see torchcrate/stages/install/sources.sh.
+        ("extensions/extensions", ("--no-cache", "--no-build-isolation")),
+    ):
+        file = locks / f"{name}.txt"
+        file.write_text(file.read_text().replace("file:///mnt/", f"{locks.as_uri()}/"))
         if file.read_text():
+            pip = ("uv", "pip", "install", "--python", venv, "--no-deps")
             install(venv, *pip, *how, "--requirement", file, PATH=path)
 
     site = venv / "lib" / "python3.11" / "site-packages"

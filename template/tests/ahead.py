@@ -133,7 +133,7 @@ def stubs_held(
         if "image_kind" in getattr(getattr(item, "callspec", None), "params", ())
     ]
     # Build this repository first, so that the cache that it shares with the stubs is kept.
-    background.submit(docker_build, TOP, "--target=deps")
+    background.submit(docker_build, TOP, "--target=settled")
     return {key: background.submit(held, *key) for key in dict.fromkeys(wanted)}
 
 

@@ -25,11 +25,6 @@ ARTICLES_POETRY = at_end(
 # Why some mutations have an image of their own.
 FROM_BASE = "almost all of it is built again"
 OTHER_TIMES = "other edits write files twice, and at other times"
-APT_MOUNTS = """--mount=type=cache,target=/var/cache/apt,sharing=locked \\
-    --mount=type=cache,target=/var/lib/apt,sharing=locked \\
-    --mount=type=bind,source=torchcrate/stages/apt/keep-cache.conf,target=/etc/apt/apt.conf.d/docker-clean \\
-    """  # noqa: E501
-
 DEFAULT = "base/test_default_python.py::"
 WHOLE = "base/test_standard_library.py::"
 POETRY = "dev/test_poetry.py::"
@@ -77,7 +72,7 @@ BASE = [
         "the venv is not on PATH",
         f"{DEFAULT}test_venv_first",
         "PATH is /usr/local/sbin",
-        replace("Dockerfile", "ENV PATH=$VIRTUAL_ENV/bin:$PATH \\\n    LANG", "ENV LANG"),
+        replace("Dockerfile", "ENV PATH=$VIRTUAL_ENV/bin:$PATH LANG", "ENV LANG"),
         apart="the names then mean the system's Python",
     ),
     Mutation(
@@ -169,7 +164,7 @@ DEV = [
         "the dev group is missing",
         f"{DONE}test_dev_group",
         "PackageNotFoundError: No package metadata was found for ",
-        replace("Dockerfile", "project/install-dev.options", "project/install.options"),
+        replace("Dockerfile", "/mnt/locks/dev.txt", "/mnt/locks/sources.txt"),
     ),
     Mutation(
         "Poetry may change torch",
@@ -263,7 +258,7 @@ TORCH = [
         "the dev group in runtime",
         f"{LOCKS}test_installed_packages",
         "'pytest': 'installed ",
-        replace("Dockerfile", "project/install.options", "project/install-dev.options"),
+        replace("Dockerfile", "source=/locks/new.txt", "source=/locks/dev.txt"),
         apart=FROM_BASE,
     ),
     Mutation(
@@ -338,9 +333,7 @@ RUNTIME = [
         "nothing is pruned",
         f"{FILES}test_pruned_files",
         "not pruned: [",
-        replace(
-            "torchcrate/stages/torch/install-torch.sh", "-delete\n    done", "-print\n    done"
-        ),
+        replace("torchcrate/stages/install/wheels.sh", "-delete\n    done", "-print\n    done"),
         apart=FROM_BASE,
     ),
     Mutation(
@@ -348,7 +341,7 @@ RUNTIME = [
         f"{FILES}test_records",
         "torch/bin/torch_shm_manager",
         replace(
-            "torchcrate/stages/torch/install-torch.sh",
+            "torchcrate/stages/install/wheels.sh",
             '-path "$site/$pattern"',
             '-path "$site/torch/bin/*"',
         ),
@@ -389,21 +382,14 @@ RUNTIME = [
         "a layer of dependencies is not copied",
         f"{LOCKS}test_installed_packages",
         "'matplotlib': 'installed None",
-        replace("Dockerfile", "COPY --link --from=checked /layers/1 /\n"),
-        apart="packages that other edits change are missing",
-    ),
-    Mutation(
-        "torch-needs is not copied",
-        f"{LOCKS}test_installed_packages",
-        "'networkx': 'installed None",
-        replace("Dockerfile", "COPY --link --from=torch-needs /layer /\n"),
+        replace("Dockerfile", "COPY --link --from=settled /layers/7 /\n"),
         apart="packages that other edits change are missing",
     ),
     Mutation(
         "packages are divided among layers by kind of file",
         f"{FILES}test_one_layer_each",
         "in several layers: {'",
-        replace("torchcrate/stages/deps/split_layers.py", 'owner.get(path, "")', "path.suffix"),
+        replace("torchcrate/stages/install/split_layers.py", "found[name]", "found[file[-3:]]"),
         apart=FROM_BASE,
     ),
     Mutation(
@@ -432,14 +418,10 @@ RUNTIME = [
         apart=OTHER_TIMES,
     ),
     Mutation(
-        "apt's lists stay, since its cache mounts are gone",
-        f"{SLIM}test_absent",
-        "apt's lists: ['var/lib/apt/lists/",
-        replace(
-            "Dockerfile",
-            f"{APT_MOUNTS}--mount=type=bind,source=torchcrate/stages/apt,",
-            "--mount=type=bind,source=torchcrate/stages/apt,",
-        ),
+        "apt's lists stay, since its cache mount is gone",
+        f"{FILES}test_system_files",
+        "'mnt/cache/lists/",
+        replace("Dockerfile", "--mount=type=cache,id=apt,target=/mnt/cache,sharing=locked "),
         apart=FROM_BASE,
     ),
     Mutation(
@@ -486,6 +468,12 @@ RUNTIME = [
         f"{SLIM}test_absent",
         "git or curl: ['usr/bin/git']",
         at_end("runtime", "COPY --from=builder /usr/bin/git /usr/bin/"),
+    ),
+    Mutation(
+        "apt's lists stay",
+        f"{SLIM}test_absent",
+        "apt's lists: ['var/lib/apt/lists/a_list']",
+        as_root("RUN touch /var/lib/apt/lists/a_list"),
     ),
     Mutation(
         "a package that apt downloaded stays",
@@ -536,7 +524,11 @@ RUNTIME = [
         "the user owns the code",
         f"{RIGHTS}test_user_owns_nothing",
         "10001:10001 owns ['app/src'",
-        replace("Dockerfile", "COPY --link src", "COPY --chown=10001:10001 --link src"),
+        replace(
+            "Dockerfile",
+            "RUN find /layers ",
+            "RUN chown -R 10001:10001 /layers/1/app/src && find /layers ",
+        ),
     ),
     Mutation(
         "another user owns torch",
@@ -625,7 +617,12 @@ RUNTIME = [
         "another stage's history is written over torch's",
         f"{LABELS}test_history",
         "the history says",
-        replace("Dockerfile", "FROM scratch AS torch-metadata", "FROM base AS torch-metadata"),
+        replace(
+            "Dockerfile",
+            "# ---- venv: what",
+            "FROM base AS late\nRUN touch /late\n\n\n# ---- venv: what",
+        )
+        + at_end("venv", "COPY --from=late /late /late"),
         apart=FROM_BASE,
     ),
     Mutation(

@@ -32,7 +32,7 @@ def cached():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_tests(docker_build, engine, quiet, number, tmp_path):
     """If pytest is stopped while its containers run, it removes them, its images and its cache."""
-    done = docker_build(TOP, "--target=deps")  # the project's own cache may stay
+    done = docker_build(TOP, "--target=settled")  # the project's own cache may stay
     assert done.code == 0, done.output
     before = cached()
     with (tmp_path / "log").open("wb") as log:

@@ -7,7 +7,6 @@ import subprocess
 import pytest
 
 from template.tests.common import REPOSITORY, unpatched
-from torchcrate.stages.deps.split_layers import LARGE, SMALL
 
 
 @pytest.fixture(scope="session")
@@ -96,17 +95,13 @@ def test_dependency(layers, stub_projects, locked):
     project = stub_projects["cpu"]
     before, after = layers(project.folder, project), layers(locked, project)
     changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    code, deps = len(before) - 1, range(len(before) - 2 - SMALL - LARGE, len(before) - 2)
-    # The code's layer has the same files, but its folder has the time of the build.
-    changed = [i for i in changed if i != code]
-    assert len(changed) == 1, f"one package changed the layers {changed}"
-    assert changed[0] in deps[LARGE:], "not a layer of small packages"
+    # Above the layer of small packages in `new` are sources, extensions and the code.
+    assert changed == [len(before) - 4], f"one package changed the layers {changed}"
 
 
 @pytest.mark.slow
 def test_real_torch_from_nothing(layers, cpu_project):
     """Two builds from nothing make the same layers, as test_publishing.py shows for stubs."""
     before = layers(cpu_project.folder, cpu_project)
-    again = ("--no-cache-filter=torch,deps,checked,venv,runtime",)
-    # All but the code's layer, whose folder has the time of the build.
-    assert layers(cpu_project.folder, cpu_project, *again)[:-1] == before[:-1]
+    again = ("--no-cache-filter=torch,settled,new,checked,venv,runtime",)
+    assert layers(cpu_project.folder, cpu_project, *again) == before

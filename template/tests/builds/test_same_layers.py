@@ -13,7 +13,7 @@ from template.tests.edits import replace
 pytestmark = pytest.mark.slow
 
 # The first instruction of `runtime`, below the layer of the code.
-BEFORE = "# Caches of torch, triton"
+BEFORE = "# torch, triton and matplotlib write"
 
 
 def test_same_layers(fork, stub_projects, quiet):

@@ -95,9 +95,9 @@ def test_write_error(project):
 
 
 CODE_LINES = {
-    "flat": ["wordcount /app/src/wordcount"],
-    "src": ["src /app/src", "train.py /app/src/train.py"],
-    "scripts": [f"{x} /app/src/{x}" for x in ("models", "evaluate.py", "train.py")],
+    "flat": ["wordcount /layers/1/app/src/wordcount"],
+    "src": ["src /layers/1/app/src", "train.py /layers/1/app/src/train.py"],
+    "scripts": [f"{x} /layers/1/app/src/{x}" for x in ("models", "evaluate.py", "train.py")],
 }
 DEV_LINES = {
     "flat": ["README.md", "wordcount", "tests"],
@@ -113,7 +113,7 @@ def test_project_in_images(project, layout):
     folder = project(layout)
     adopted(folder)
     for dockerfile in ("Dockerfile", "Dockerfile.cpu"):
-        copied = lines(folder, dockerfile, r"^COPY --link ([^-].+ /app/src.*)$")
+        copied = lines(folder, dockerfile, r"^COPY (.+ /layers/1/app/src.*)$")
         assert copied == CODE_LINES[layout]
         assert lines(folder, dockerfile, r"^CMD (.+)")[-1] == f'["python", {STARTS[layout]}]'
         dev = lines(folder, dockerfile, r"^COPY (\S+) \1$")
@@ -125,7 +125,7 @@ def test_project_in_images(project, layout):
     let_in |= {"torchcrate/doctor.py", "torchcrate/stages"}
     assert set(lines(folder, ignore, r"^!(.+)")) == let_in
     # Where Python looks in the mounted project.
-    assert lines(folder, "Dockerfile", r"/hold-torch\.sh /mnt (\S+)$") == [
+    assert lines(folder, "Dockerfile", r"/hold-torch\.sh /mnt/torch\.txt (\S+)$") == [
         "src" if layout == "src" else "."
     ]
     assert f'"IMAGE" {{ default = "{NAMES[layout]}" }}' in (folder / "docker-bake.hcl").read_text()
@@ -553,8 +553,8 @@ def test_invalid_build(project, build):
 def test_code_and_command_options(project):
     folder = project("scripts", files={"ml/deep/a.py": "", "ml/b.yaml": ""})
     adopted(folder, "--code=ml/deep train.py ml/b.yaml", "--command=python -m deep.a 'x y'")
-    copied = lines(folder, "Dockerfile", r"^COPY --link ([^-].+ /app/src.*)$")
-    assert copied == [f"{x} /app/src/{y}" for x, y in
+    copied = lines(folder, "Dockerfile", r"^COPY (.+ /layers/1/app/src.*)$")
+    assert copied == [f"{x} /layers/1/app/src/{y}" for x, y in
         [("ml/deep", "deep"), ("train.py", "train.py"), ("ml/b.yaml", "b.yaml")]]  # fmt: skip
     assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == '["python", "-m", "deep.a", "x y"]'
 

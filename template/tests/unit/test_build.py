@@ -100,7 +100,7 @@ def test_dev_options(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WHEELS", str(tmp_path / "wheels"))
     monkeypatch.setenv("TORCH_INDEX_URL", "https://mirror.example/whl")
-    (tmp_path / "Dockerfile").write_text("COPY --link mine /app/src/mine\n")
+    (tmp_path / "Dockerfile").write_text("COPY mine /layers/1/app/src/mine\n")
     options = " ".join(build.dev_options(tmp_path))
     assert f"--volume {tmp_path}:/workspace --volume {tmp_path}/mine:/app/src/mine " in options
     for name in ("POETRY_PYPI_MIRROR_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"):

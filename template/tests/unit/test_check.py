@@ -31,7 +31,7 @@ CHECK = """
 import pathlib, sys
 from torchcrate import check
 if not sys.argv[2:]:
-    check.split_locks.poetry_check = lambda folder: None
+    check.poetry_check = lambda folder: None
 print("\\n".join(check.check(pathlib.Path(sys.argv[1]))))
 """
 

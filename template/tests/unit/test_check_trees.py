@@ -4,7 +4,7 @@ from importlib.metadata import distributions
 
 import pytest
 
-from torchcrate.stages.deps.check_trees import problems
+from torchcrate.stages.install.check_trees import problems
 
 
 @pytest.fixture

@@ -179,3 +179,21 @@ def test_replace(tmp_path, monkeypatch, capsys):
     assert file.read_text() == "new\n"
     assert list(tmp_path.iterdir()) == [file]
     assert capsys.readouterr().out == "a.txt written\na.txt is up to date\n"
+
+
+def test_settle(tmp_path, monkeypatch):
+    """Packages settle together when more than a few are new. Torch's family never does."""
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(lock, "TOP", tmp_path)
+    names = [f"p{number:02}" for number in range(lock.NEW + 1)]
+    few = poetry_lock(torch="1.0", triton="1.0", **dict.fromkeys(names[:-1], "1.0"))
+    few["package"].append({"name": "of-dev", "version": "1", "groups": ["dev"]})
+    few["package"][0]["dependencies"] = {"triton": "*"}
+    lock.settle(few)
+    assert split_locks.settled_names(tmp_path) == set()
+    many = {"package": [*few["package"], *poetry_lock(**{names[-1]: "1.0"})["package"]]}
+    lock.settle(many)
+    assert split_locks.settled_names(tmp_path) == set(names)
+    before = (tmp_path / "locks/settled.txt").read_text()
+    lock.settle({"package": [*many["package"], *poetry_lock(another="1.0")["package"]]})
+    assert (tmp_path / "locks/settled.txt").read_text() == before

@@ -1,5 +1,8 @@
 """The torch family is found by dependency and name, and locks that do not fit are refused."""
 
+import json
+import shutil
+import subprocess
 import tomllib
 
 import pytest
@@ -45,38 +48,6 @@ def test_family():
     }
 
 
-def test_torch_needs():
-    lock = poetry_lock(
-        torch=["sympy", "triton"],
-        torchvision=["torch", "numpy"],
-        triton=[],
-        sympy=["mpmath"],
-        mpmath=[],
-        numpy=[],
-        pandas=["numpy", "pytz"],
-        pytz=[],
-    )
-    names, text = split_locks.torch_needs(lock)
-    assert names == {"sympy", "mpmath", "numpy"}
-    assert text == "sympy==1.0\nmpmath==1.0\nnumpy==1.0\n"
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"source": {"type": "git", "url": "https://example.com/sympy"}},
-        {"source": {"type": "directory", "url": "packages/sympy"}},
-        {"optional": True},
-        {"groups": ["dev"]},
-        {"markers": 'extra == "symbols"'},
-    ],
-)
-def test_torch_needs_from_git(more):
-    lock = poetry_lock(torch=["sympy", "jinja2"], sympy=[], jinja2=[])
-    lock["package"][1] |= more
-    assert split_locks.torch_needs(lock) == ({"jinja2"}, "jinja2==1.0\n")
-
-
 def test_similar_name():
     lock = poetry_lock(torch=["triton"], triton=[], gpustat=["nvidia-ml-py"], nvidia_ml_py=[])
     assert split_locks.family(lock) == {"torch", "triton"}
@@ -100,15 +71,6 @@ def test_torch_is_always_family():
 def test_normalized_names():
     lock = poetry_lock(torch=["Nvidia_CUBLAS", "sympy"], nvidia_cublas=[], sympy=[])
     assert split_locks.family(lock) == {"torch", "nvidia-cublas"}
-
-
-def test_without(tmp_path):
-    text = (TOP / "poetry.lock").read_text()
-    before = split_locks.versions(tomllib.loads(text))
-    family = split_locks.family(tomllib.loads(text))
-    after = tomllib.loads(split_locks.without(text, family))
-    assert split_locks.versions(after) == {n: v for n, v in before.items() if n not in family}
-    assert after["metadata"] == tomllib.loads(text)["metadata"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
@@ -136,30 +98,102 @@ def test_extra_package():
 
 
 def test_package_in_both_locks():
-    with pytest.raises(LockError, match="numpy, which Poetry installs too"):
+    with pytest.raises(LockError, match="numpy, which poetry.lock has too"):
         split_locks.check_fit(
             "cpu", "torch==1.0\nnumpy==1.0", poetry_lock(torch=["numpy"], numpy=[])
         )
 
 
-def test_pyproject_for_poetry():
-    kept = split_locks.for_poetry(
-        {
-            "project": {
-                "name": "x",
-                "version": "3",
-                "dependencies": ["torch"],
-                "readme": "README.md",
-            },
-            "dependency-groups": {"dev": ["pytest"]},
-            "tool": {"poetry": {"source": [{"name": "s"}], "packages": []}, "ruff": {}},
-        }
-    )
-    assert kept == {
-        "project": {"name": "project", "version": "0", "dependencies": ["torch"]},
+# What Poetry's content hash covers. Everything else may change.
+PYPROJECTS = {
+    "standard": {
+        "project": {"name": "x", "dependencies": ["torch"], "requires-python": ">=3.11"},
         "dependency-groups": {"dev": ["pytest"]},
-        "tool": {"poetry": {"package-mode": False, "source": [{"name": "s"}]}},
-    }
+        "tool": {"poetry": {"source": [{"name": "s"}], "packages": []}, "ruff": {}},
+    },
+    "no groups": {"project": {"dependencies": ["torch"]}},
+    "Poetry's tables": {"tool": {"poetry": {"dependencies": {"torch": "*"}, "group": {}}}},
+    "groups only": {"dependency-groups": {"dev": ["pytest"]}},
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("pyproject", PYPROJECTS.values(), ids=PYPROJECTS)
+@pytest.mark.parametrize("with_groups", [True, False], ids=["", "before Poetry 2.3"])
+def test_content_hash(pyproject, with_groups):
+    """It is Poetry's own."""
+    code = (
+        "import json, sys; from pathlib import Path; from poetry.packages.locker import Locker; "
+        "locker = Locker(Path('poetry.lock'), json.loads(sys.argv[1])); "
+        f"print(locker._get_content_hash(with_dependency_groups={with_groups}))"
+    )
+    command = [TOP / ".tools/poetry/bin/python", "-c", code, json.dumps(pyproject)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    locked = {"metadata": {"content-hash": done.stdout.strip()}}
+    split_locks.check_content_hash(pyproject, locked)
+    split_locks.check_content_hash(
+        pyproject | {"tool": {**pyproject.get("tool", {}), "x": 1}}, locked
+    )
+    with pytest.raises(LockError, match="poetry.lock is out of date with pyproject.toml: run"):
+        split_locks.check_content_hash({"project": {"dependencies": ["numpy"]}}, locked)
+
+
+MARKERS = {
+    "": True,
+    "sys_platform == 'win32'": False,
+    "python_version >= '3.11' and sys_platform == 'linux'": True,
+    'extra == "speech"': True,
+    "extra == 'vision'": False,
+    "extra != 'vision'": True,
+    'extra == "vision" or extra == "speech" and sys_platform == "linux"': True,
+}
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_marker(marker):
+    package = {"groups": ["main"], "markers": marker}
+    assert split_locks.is_wanted(package, {"main"}, {"speech"}) == MARKERS[marker]
+    assert not split_locks.is_wanted(package, {"dev"}, {"speech"})
+
+
+def test_marker_of_a_group():
+    package = {"groups": ["main", "Dev_Group"], "markers": {"main": "os_name == 'nt'"}}
+    assert not split_locks.is_wanted(package, {"main"})
+    assert split_locks.is_wanted(package, {"main", "dev-group"})
+    assert split_locks.is_wanted(package)
+
+
+@pytest.mark.parametrize(
+    "files, source, expected",
+    [
+        (["a-1-py3-none-any.whl"], {}, True),
+        (["a-1-py3-none-any.whl"], {"type": "legacy"}, True),
+        (["a-1-cp311-cp311-win_amd64.whl", "a-1.tar.gz"], {}, False),
+        (["a-1.tar.gz"], {}, False),
+        (["a-1-py3-none-any.whl"], {"type": "url"}, False),
+        ([], {"type": "git"}, False),
+    ],
+)
+def test_has_wheel(files, source, expected):
+    package = {"files": [{"file": name, "hash": "sha256:0"} for name in files], "source": source}
+    assert split_locks.has_wheel(package) == expected
+
+
+def test_parts(tmp_path):
+    """Each package is in one part, the settled ones by name."""
+    for name in ("pyproject.toml", "poetry.lock"):
+        shutil.copy(TOP / name, tmp_path)
+    shutil.copytree(TOP / "locks", tmp_path / "locks")
+    (tmp_path / "locks/settled.txt").write_text("# a comment\nnumpy\nno-longer-locked\n")
+    split_locks.split(tmp_path, tmp_path / "out", "cpu", "main", "dev")
+    parts = {name: (tmp_path / "out" / f"{name}.txt").read_text() for name in split_locks.PARTS}
+    names = {part: set(split_locks.pins(text)) for part, text in parts.items()}
+    assert names["settled"] == {"numpy"}
+    assert {"tqdm", "matplotlib", "sympy"} <= names["new"]
+    assert {"pytest", "ruff"} <= names["dev"]
+    assert not names["new"] & names["dev"]
+    assert parts["sources"] == parts["dev-sources"] == ""
+    assert all(" --hash=sha256:" in line for line in parts["new"].splitlines())
 
 
 def test_merge_conflict(tmp_path):
@@ -218,16 +252,14 @@ def test_circular_groups():
     assert split_locks.groups(loop) == {"a": set(), "b": set()}
 
 
-def test_options_for_poetry():
-    found = split_locks.options(GROUPS, "main, docs", "dev", "Speech")
-    assert found == {
-        "install.options": f"--only=main,docs,{split_locks.EXTENSIONS} --extras=speech",
-        "install-dev.options": f"--only=main,docs,{split_locks.EXTENSIONS},dev --extras=speech",
-    }
-    assert split_locks.options({}, "main", "dev", "") == {
-        "install.options": "--only=main",
-        "install-dev.options": "--only=main",
-    }
+def test_chosen():
+    both = {"main", split_locks.EXTENSIONS}
+    assert split_locks.chosen(GROUPS, "main, docs", "dev", "Speech") == (
+        both | {"docs"},
+        both | {"docs", "dev"},
+        {"speech"},
+    )
+    assert split_locks.chosen({}, "main", "dev", "") == (both, both, set())
 
 
 @pytest.mark.parametrize(
@@ -240,7 +272,7 @@ def test_options_for_poetry():
 )
 def test_unknown_names(chosen, says):
     with pytest.raises(LockError, match=says):
-        split_locks.options(GROUPS, *chosen)
+        split_locks.chosen(GROUPS, *chosen)
 
 
 @pytest.mark.parametrize(
@@ -292,6 +324,7 @@ def test_password_in_address(address):
 def test_extension_sources(source, line):
     pyproject = {"dependency-groups": {split_locks.EXTENSIONS: ["compiled"]}}
     package = {"name": "Compiled", "version": "1.0", "files": [{"hash": "sha256:0"}]}
+    package["groups"] = [split_locks.EXTENSIONS]
     found = split_locks.extensions(pyproject, {"package": [{**package, "source": source}]})
     assert found == ({"compiled"}, "", f"--no-binary compiled\n{line}\n")
 
@@ -309,6 +342,7 @@ def test_extension_requirements():
         aiohttp=[],
     )
     lock["package"][1]["markers"] = {"main": "os_name == 'posix'"}
+    lock["package"][3]["markers"] = "os_name == 'nt'"
     pyproject = {
         "dependency-groups": {
             split_locks.EXTENSIONS: ["compiled"],
@@ -318,8 +352,7 @@ def test_extension_requirements():
     compiled, takes, made = split_locks.extensions(pyproject, lock)
     assert compiled == {"compiled"}
     assert takes.splitlines() == [
-        "sympy==1.0 ; (os_name == 'posix')",
-        *("mpmath==1.0", "einops==1.0", "ninja==1.0"),
+        *("sympy==1.0", "einops==1.0", "ninja==1.0"),
     ]
     assert made == "--no-binary compiled\ncompiled==1.0\n"
     assert split_locks.extensions({}, lock) == (set(), "", "")

@@ -106,7 +106,7 @@ def test_both_sides_stay(folders):
     edit(template, "Dockerfile", "# ---- base:", "# Newer.\n# ---- base:")
     (template / "newer.md").write_text(f"Of {OLD_PACKAGE}:\n\n    python -m {OLD_PACKAGE}\n")
     (template / "docs/ci.md").unlink()
-    edit(project, "Dockerfile", 'ENTRYPOINT []\nCMD ["bash"]', '# Mine.\nCMD ["bash"]')
+    edit(project, "Dockerfile", 'ENV HOME=/tmp\nCMD ["bash"]', '# Mine.\nCMD ["bash"]')
     append(project, "README.md", "\nMine.\n")
     edit(project, ".template.toml", "# What this", "# Mine: what this")  # beside the tree's line
     (project / "mine.md").write_text("Mine.\n")
@@ -138,7 +138,7 @@ def test_both_sides_stay(folders):
 
 # What a project edits by right, and what the template may change in the same file.
 EDITS = {
-    "Dockerfile": ('ENTRYPOINT []\nCMD ["bash"]', "# ---- base:"),
+    "Dockerfile": ('ENV HOME=/tmp\nCMD ["bash"]', "# ---- base:"),
     "pyproject.toml": ("# Yours, in", "[build-system]"),
     "apt/runtime.txt": ("# Packages that apt installs", None),
     "tests/test_data.py": ("import pytest", None),
@@ -175,9 +175,9 @@ def test_the_machinery_is_replaced_whole(folders):
     append(template, "torchcrate/host.py", f"\n\n# See src/{OLD_PACKAGE}.\n")
     (template / "torchcrate/newer").mkdir()
     (template / "torchcrate/newer/it.py").write_text('"""Newer."""\n')
-    (template / "torchcrate/stages/torch/prune.txt").unlink()
+    (template / "torchcrate/stages/install/prune.txt").unlink()
     (template / "torchcrate/doctor.py").rename(template / "torchcrate/physician.py")
-    (template / "torchcrate/stages/uv/install-uv.sh").chmod(0o644)
+    (template / "torchcrate/stages/install/uv.sh").chmod(0o644)
     said = update(template, project)
     assert "Both sides" not in said and "Deleted here" not in said
     assert machinery(project, git(project, "write-tree")) == machinery(template, "HEAD")
@@ -189,14 +189,14 @@ def edit_the_machinery(project):
     """Edit torchcrate/ in each way that there is, and return what of it is edited."""
     append(project, "torchcrate/host.py", "\n# Mine.\n")
     (project / "torchcrate/mine.py").write_text('"""Mine."""\n')
-    git(project, "rm", "-r", "--quiet", "torchcrate/stages/extensions")
-    (project / "torchcrate/stages/uv/install-uv.sh").chmod(0o644)
+    git(project, "rm", "--quiet", "torchcrate/stages/install/sources.sh")
+    (project / "torchcrate/stages/install/uv.sh").chmod(0o644)
     commit(project)
     return [
         "torchcrate/host.py",
         "torchcrate/mine.py",
-        "torchcrate/stages/extensions/build-extensions.sh",
-        "torchcrate/stages/uv/install-uv.sh",
+        "torchcrate/stages/install/sources.sh",
+        "torchcrate/stages/install/uv.sh",
     ]
 
 
@@ -216,7 +216,7 @@ def test_an_edited_machinery_is_replaced_if_told(folders):
     edit_the_machinery(project)
     append(template, "torchcrate/host.py", "\n# Theirs.\n")
     (template / "torchcrate/mine.py").write_text('"""Theirs."""\n')
-    (template / "torchcrate/stages/extensions/newer.sh").write_text("# Theirs.\n")
+    (template / "torchcrate/stages/install/newer.sh").write_text("# Theirs.\n")
     append(template, "Dockerfile", "# Newer.\n")
     said = update(template, project, "--replace")
     assert "Both sides" not in said and "Deleted here" not in said

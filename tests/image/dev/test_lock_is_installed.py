@@ -5,21 +5,16 @@ from torchcrate.stages.locks import split_locks
 
 def test_nothing_to_install(image, docker_run, seen):
     """`poetry install` finds nothing to do."""
-    folders = (
-        f"{image.project}:/mnt/here:ro",
-        f"{image.project}/torchcrate/stages/locks:/mnt/locks:ro",
-        f"{image.project}/packages:/mnt/project/packages:ro",  # where the build has them
-    )
-    groups, dev_groups, extras = map(image.build_arg, ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS"))
-    command = (
-        "/opt/poetry/venv/bin/python /mnt/locks/split_locks.py poetry /mnt/here /tmp/locks "
-        f"--groups={groups} --dev-groups={dev_groups} --extras={extras} && "
-        "cp /tmp/locks/poetry/*.* /mnt/project && "
-        "xargs poetry install --dry-run --no-root --no-ansi --directory /mnt/project "
-        "< /mnt/project/install-dev.options"
-    )
-    options = tuple(f"--volume={folder}" for folder in folders)
-    done = docker_run(image, "bash", "-c", command, options=options)
+    # Path dependencies lie where the build has them.
+    names = ("pyproject.toml", "poetry.lock", split_locks.PACKAGES)
+    options = [f"--volume={image.project / name}:/mnt/{name}:ro" for name in names]
+    pyproject = split_locks.read(image.project / "pyproject.toml")
+    chosen = map(image.build_arg, ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS"))
+    _, groups, extras = split_locks.chosen(pyproject, *chosen)
+    groups &= {"main", *split_locks.groups(pyproject)}
+    command = ["poetry", "install", "--directory=/mnt", "--dry-run", "--no-root", "--no-ansi"]
+    command += [f"--only={','.join(sorted(groups))}", *(f"--extras={name}" for name in extras)]
+    done = docker_run(image, *command, options=tuple(options))
     assert done.returncode == 0, done.stderr
     found = [line for line in done.stdout.splitlines() if "operations" in line or "No dep" in line]
     assert "0 installs, 0 updates, 0 removals" in done.stdout or "No dependencies" in done.stdout, (

@@ -112,7 +112,7 @@ def test_system_files(contents, seen):
 
 def prunable(project):
     """Return the pattern of what stages/torch/prune.txt lists, for paths in the image."""
-    lines = (project / "torchcrate/stages/torch/prune.txt").read_text().splitlines()
+    lines = (project / "torchcrate/stages/install/prune.txt").read_text().splitlines()
     listed = filter(None, (line.partition("#")[0].strip() for line in lines))
     return re.compile("|".join(fnmatch.translate(f"{SITE}/{pattern}") for pattern in listed))
 
@@ -128,7 +128,7 @@ def of_torch(contents, torch_lock):
 
 
 def test_pruned_files(contents, image, torch_lock, seen):
-    """The files in torchcrate/stages/torch/prune.txt are absent, unless PRUNE=no keeps them."""
+    """The files in torchcrate/stages/install/prune.txt are absent, unless PRUNE=no keeps them."""
     pattern, files = prunable(image.project), contents.files
     listed = {path for path in of_torch(contents, torch_lock) if pattern.match(path)}
     there = sorted(listed & files.keys())
@@ -271,12 +271,12 @@ def test_bytecode(contents, seen):
 
 
 def test_times(contents, seen):
-    """All packages have one fixed time, so that the same locks make the same layer."""
+    """Packages and code have one fixed time, so that the same files make the same layer."""
     found = {
         entry.mtime
         for layer in contents.layers[contents.own :]
         for path, entry in layer.entries.items()
-        if path.startswith("app/.venv")
+        if path.startswith(("app/.venv", "app/src"))
     }
     assert found == {315532800}, f"{len(found)} different times"  # 1980-01-01
     seen("1980-01-01")

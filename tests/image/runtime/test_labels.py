@@ -47,8 +47,8 @@ def test_source(labels, image, seen):
 
 # {a file: what made its layer}
 MADE = {
-    "usr/bin/python3.11": "/mnt/install-python.sh",
-    "app/.venv/lib/python3.11/site-packages/torch/__init__.py": "/mnt/install-torch.sh",
+    "usr/bin/python3.11": "/mnt/base/install-python.sh",
+    "app/.venv/lib/python3.11/site-packages/torch/__init__.py": "/mnt/install/wheels.sh",
 }
 
 

@@ -1,13 +1,20 @@
 #!/bin/sh
 # install.sh PACKAGE|FILE... : install packages and leave nothing of apt's in the layer.
 #
-# PACKAGE may be "A|B": A, or B if apt cannot install A. FILE, with its full path, has one package on
-# each line, and comments. Without packages this does nothing.
-# It needs the Dockerfile's mounts: apt's two caches, and keep-cache.conf. For an https mirror apt
-# trusts the build secret `ca`, if it is given.
+# Files get one fixed time, so that the same packages make the same layer. STARTED is when another script began, in
+# seconds since 1970. PACKAGE may be "A|B": A, or B if apt cannot install A. FILE, with its full path, has one package on
+# each line, and comments. Without packages it only fixes the times.
+# apt's lists and downloads stay in the cache mount /mnt/cache, so a changed list downloads only what is new. For
+# an https mirror apt trusts the build secret `ca`, if it is given.
 set -eu
 
-started=$(date +%s)
+started=${STARTED:-$(date +%s)}
+fix_times() {
+    find /etc /usr /var -xdev -newermt "@$((started - 1))" \( -type l -o -writable \) \
+        -exec touch --no-dereference --date=@315532800 {} +
+    # The folders that the step's own mounts touch.
+    touch --date=@315532800 / /etc /etc/apt/apt.conf.d /mnt /run /tmp
+}
 # Logs and backups, which have the time of the build.
 leftovers() {
     find /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache \
@@ -29,31 +36,33 @@ done
 set -- $wanted
 if [ $# = 0 ]; then
     rm /tmp/before
-    "${0%/*}/fix-times.sh" "$started"
+    fix_times
     exit
 fi
 
-ca=
+mkdir -p /mnt/cache/lists/partial /mnt/cache/archives/partial
+options='-o Dir::State=/mnt/cache -o Dir::Cache=/mnt/cache -o APT::Keep-Downloaded-Packages=true'
 if [ -s /run/secrets/ca ]; then
-    ca='-o Acquire::https::CAInfo=/run/secrets/ca'
+    options="$options -o Acquire::https::CAInfo=/run/secrets/ca"
 fi
 export DEBIAN_FRONTEND=noninteractive
 
 # --error-on=any: a source that does not answer must stop the build. By default apt only warns,
 # and then takes the package from another source (on Ubuntu 22.04: a Python release candidate).
-# shellcheck disable=SC2086  # two words or none
-apt-get $ca --error-on=any update
+# shellcheck disable=SC2086  # a list of words
+apt-get $options --error-on=any update
 
 packages=
 for name; do
     first=${name%%|*}
-    if [ "$first" != "$name" ] && ! apt-get install --simulate "$first" >/dev/null 2>&1; then
+    # shellcheck disable=SC2086
+    if [ "$first" != "$name" ] && ! apt-get $options install --simulate "$first" >/dev/null 2>&1; then
         first=${name#*|}
     fi
     packages="$packages $first"
 done
 # shellcheck disable=SC2086  # a list of words
-apt-get $ca install --yes --no-install-recommends $packages || {
+apt-get $options install --yes --no-install-recommends $packages || {
     if [ "$lists" ]; then
         echo >&2 "ERROR: apt cannot install what apt/builder.txt or" \
             "apt/runtime.txt names (its message is above): correct the list, then build again."
@@ -70,4 +79,4 @@ leftovers | while read -r path; do
     fi
 done
 rm /tmp/before
-"${0%/*}/fix-times.sh" "$started"
+fix_times

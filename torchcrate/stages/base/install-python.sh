@@ -1,11 +1,12 @@
 #!/bin/sh
-# install-python.sh DIR : install the final Python 3.11 and make it `python` and `python3`.
+# install-python.sh : install the final Python 3.11 and make it `python` and `python3`.
 #
-# DIR has deadsnakes.asc, apt/install.sh and apt/fix-times.sh. Reads BASE_IMAGE (for the error
-# message), APT_MIRROR and PPA_URL from the environment.
+# It needs the scripts of the folder apt in /mnt/apt. Reads BASE_IMAGE (for the error message), APT_MIRROR and
+# PPA_URL from the environment.
 set -eu
-here=$1
-started=$(date +%s)
+here=${0%/*}
+STARTED=$(date +%s)
+export STARTED
 
 refuse() {
     echo >&2 "ERROR: BASE_IMAGE $BASE_IMAGE (${PRETTY_NAME:-unknown system}) $1;" \
@@ -55,7 +56,7 @@ Pin-Priority: -1
 PREFERENCES
 fi
 
-"$here/apt/install.sh" ca-certificates python3.11 tzdata \
+/mnt/apt/install.sh ca-certificates python3.11 tzdata \
     || refuse 'did not give a Python 3.11 package (the reason is above)'
 release=$(python3.11 -c 'import sys; print(sys.version_info.releaselevel)')
 [ "$release" = final ] || refuse "has only a Python 3.11 $release"
@@ -67,4 +68,4 @@ for name in python python3; do
     ln -s python3.11 "/usr/bin/$name"
 done
 
-"$here/apt/fix-times.sh" "$started"
+/mnt/apt/install.sh  # fixes the times

@@ -1,19 +1,18 @@
 #!/bin/sh
-# hold-torch.sh DIR CODE: keep torch as it is in `dev`, and let any user install other packages.
+# hold-torch.sh LOCK CODE: keep torch as it is in `dev`, and let any user install other packages.
 #
-# DIR has dev (this script's folder), split_locks.py, prune.txt and torch.txt, the torch lock of
-# TORCH_BUILD. CODE is the project's folder with the code. Reads VIRTUAL_ENV and POETRY_HOME from
-# the environment.
+# LOCK is the torch lock of TORCH_BUILD, CODE the project's folder with the code. Reads
+# VIRTUAL_ENV and POETRY_HOME from the environment.
 set -eu
-dir=$1 code=$2
+lock=$1 code=$2 stages=${0%/*}/..
 
 # The lock, for the Poetry plugin and for restore-torch.
-install -m 644 "$dir/torch.txt" "$VIRTUAL_ENV/torch.$TORCH_BUILD.txt"
-install -m 644 "$dir/prune.txt" "$VIRTUAL_ENV/torch-pruned.txt"
+install -m 644 "$lock" "$VIRTUAL_ENV/torch.$TORCH_BUILD.txt"
+install -m 644 "$stages/install/prune.txt" "$VIRTUAL_ENV/torch-pruned.txt"
 mkdir -p /tmp/hold-torch/torchcrate/stages/dev /tmp/hold-torch/torchcrate/stages/locks
-cp "$dir/dev/pyproject.toml" /tmp/hold-torch
-cp "$dir"/dev/*.py /tmp/hold-torch/torchcrate/stages/dev
-cp "$dir/split_locks.py" /tmp/hold-torch/torchcrate/stages/locks
+cp "$stages/dev/pyproject.toml" /tmp/hold-torch
+cp "$stages"/dev/*.py /tmp/hold-torch/torchcrate/stages/dev
+cp "$stages/locks/split_locks.py" /tmp/hold-torch/torchcrate/stages/locks
 uv pip install --quiet --no-cache --offline --no-deps --no-build-isolation \
     --python "$POETRY_HOME/venv" /tmp/hold-torch
 rm -r /tmp/hold-torch

@@ -33,7 +33,7 @@ def find(environment: Path) -> Path | None:
 def pruned(environment: Path) -> re.Pattern[str]:
     """Return the pattern of the files that the image's build may have left out, from site-packages.
 
-    Their list is /app/.venv/torch-pruned.txt, a copy of torchcrate/stages/torch/prune.txt.
+    Their list is /app/.venv/torch-pruned.txt, a copy of torchcrate/stages/install/prune.txt.
     """
     file = environment / "torch-pruned.txt"
     lines = file.read_text().splitlines() if file.exists() else []

@@ -1,8 +1,11 @@
-"""Cut the project's locks: the torch family, what else torch needs, and what Poetry installs.
+"""Cut the project's locks into the parts that the image's stages install.
 
-It runs in the stages ``torch-locks`` and ``locks``, before anything is installed. It stops the
-build with one sentence if the locks are out of date or do not fit together. The host's
-``torchcrate/lock.py`` uses the same functions, so both agree on the family.
+It runs in the stage ``locks``, before anything is installed. It stops the build with one sentence
+if the locks are out of date or do not fit together. The host's ``torchcrate/lock.py`` uses the same
+functions, so both agree on the family.
+
+poetry.lock says which packages an environment gets, as `poetry install` reads it: the package's
+groups, and its markers (https://python-poetry.org/docs/cli/#install).
 
 The *torch family* is torch, torchvision and torchaudio, and those of their dependencies whose name
 belongs to a torch build (triton, CUDA, ROCm) and that no other package in the project needs. Plain
@@ -14,15 +17,26 @@ image's torch, with the packages in `torch-extensions-build`.
 """
 
 import argparse
+import json
 import posixpath
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
+
+try:
+    from packaging.markers import Marker
+    from packaging.tags import sys_tags
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+except ImportError:  # in the image, where PYTHONPATH is a wheel of pip
+    from pip._vendor.packaging.markers import Marker
+    from pip._vendor.packaging.tags import sys_tags
+    from pip._vendor.packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 ROOTS = ("torch", "torchvision", "torchaudio")
 BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
@@ -30,6 +44,8 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)===?([^\s;\\]+)", re.MULTILINE)
 # The groups with a meaning, and the folder of path dependencies.
 EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
+PARTS = ("settled", "new", "sources", "dev", "dev-sources")
+TAGS = frozenset(sys_tags())  # of the wheels that this Python can install
 # How a torch lock says that it has another version than poetry.lock's.
 INSTEAD = "# Instead of"
 # The names of PyTorch's builds. A build with another name came from a folder of wheels.
@@ -135,29 +151,7 @@ def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
             )
     twice = sorted(locked.keys() & (wanted.keys() - family(poetry_lock)))
     if twice:
-        raise LockError(f"{here} has {', '.join(twice)}, which Poetry installs too: {mend}.")
-
-
-def for_poetry(pyproject: dict) -> dict:
-    """Return the part of pyproject.toml that decides what Poetry installs.
-
-    Other changes in pyproject.toml (version, ruff's settings …) then do not change the layers of
-    the dependencies. Poetry's content hash covers exactly these tables.
-    """
-    project, poetry = pyproject.get("project", {}), pyproject.get("tool", {}).get("poetry", {})
-    project_keys = ("requires-python", "dependencies", "optional-dependencies")
-    poetry_keys = ("dependencies", "group", "source", "extras", "dev-dependencies")
-    kept = {
-        "project": {"name": "project", "version": "0"}
-        | {key: project[key] for key in project_keys if key in project},
-        "tool": {
-            "poetry": {"package-mode": False}
-            | {key: poetry[key] for key in poetry_keys if key in poetry}
-        },
-    }
-    if "dependency-groups" in pyproject:
-        kept["dependency-groups"] = pyproject["dependency-groups"]
-    return kept
+        raise LockError(f"{here} has {', '.join(twice)}, which poetry.lock has too: {mend}.")
 
 
 def groups(pyproject: dict) -> dict[str, set[str]]:
@@ -188,8 +182,10 @@ def listed(text: str) -> list[str]:
     return list(dict.fromkeys(map(normalize, filter(None, re.split(r"[,\s]+", text)))))
 
 
-def options(pyproject: dict, only: str, dev: str, extras: str) -> dict[str, str]:
-    """Return {file: options of `poetry install`} for the image and for `dev`.
+def chosen(
+    pyproject: dict, only: str, dev: str, extras: str
+) -> tuple[set[str], set[str], set[str]]:
+    """Return the groups of both images, the groups of `dev`, and the extras.
 
     The three lists name groups, more groups for `dev`, and extras. Raises LockError for a name
     that pyproject.toml lacks.
@@ -214,12 +210,49 @@ def options(pyproject: dict, only: str, dev: str, extras: str) -> dict[str, str]
                     f"{', '.join(sorted(known)) or 'none'}): build with --build-arg {argument}=… "
                     f"of those, or add it to pyproject.toml and run `./crate lock`."
                 )
-    mine = listed(only) + [EXTENSIONS] * (EXTENSIONS in there)
-    more = [f"--extras={extra}" for extra in listed(extras)]
-    return {
-        "install.options": " ".join([f"--only={','.join(mine)}", *more]),
-        "install-dev.options": " ".join([f"--only={','.join(mine + listed(dev))}", *more]),
-    }
+    mine = {*listed(only), EXTENSIONS}
+    return mine, {*mine, *listed(dev)}, set(listed(extras))
+
+
+def is_wanted(package: dict, groups: set[str] | None = None, extras: Iterable[str] = ()) -> bool:
+    """Return whether an environment on this machine gets a package of a poetry.lock.
+
+    That is so if the marker of one of the groups holds. Without groups: of any.
+    """
+    markers = package.get("markers", "")
+    for group in map(normalize, package["groups"]):
+        if groups is None or group in groups:
+            of_group = markers
+            if isinstance(markers, dict):
+                of_group = {normalize(name): text for name, text in markers.items()}.get(group, "")
+            if holds(of_group, tuple(sorted(extras))):
+                return True
+    return False
+
+
+@cache
+def holds(marker: str, extras: tuple[str, ...]) -> bool:
+    """Return whether a marker holds on this machine. For Poetry `extra` is a set."""
+
+    def known(found: re.Match[str]) -> str:
+        there = (normalize(found[2]) in extras) == (found[1] == "==")
+        return 'python_version > "0"' if there else 'python_version < "0"'
+
+    marker = re.sub(r"""\bextra ([!=]=) ["']([^"']*)["']""", known, marker)
+    return not marker or Marker(marker).evaluate({"extra": ""})
+
+
+def has_wheel(package: dict) -> bool:
+    """Return whether a package comes from an index and has a wheel for this machine."""
+    if package.get("source", {}).get("type", "legacy") != "legacy":
+        return False
+    for file in package.get("files", []):
+        try:
+            if parse_wheel_filename(file["file"])[3] & TAGS:
+                return True
+        except InvalidWheelFilename:  # a source distribution, or a wheel with an old name
+            continue
+    return False
 
 
 def check_paths(poetry_lock: dict) -> None:
@@ -263,20 +296,15 @@ def requirement(package: dict) -> str:
     kind, url = source.get("type"), source.get("url", "")
     files = [file for file in package.get("files", []) if isinstance(file, dict)]
     hashes = "".join(f" --hash={file.get('hash')}" for file in files)
-    markers = package.get("markers", "")
-    if isinstance(markers, dict):  # by group; one without needs the package everywhere
-        every = set(map(normalize, package["groups"])) <= set(map(normalize, markers))
-        markers = " or ".join(f"({marker})" for marker in markers.values()) if every else ""
-    marker = f" ; {markers}" if markers else ""
     below = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
     if kind == "git":
-        return f"{name} @ git+{url}@{source.get('resolved_reference')}{below}{marker}\n"
+        return f"{name} @ git+{url}@{source.get('resolved_reference')}{below}\n"
     if kind in ("directory", "file"):
-        return f"{name} @ file:///mnt/{url}{marker}\n"
+        return f"{name} @ file:///mnt/{url}\n"
     if kind == "url":
-        return f"{name} @ {url}{marker}{hashes}\n"
+        return f"{name} @ {url}{hashes}\n"
     index = f"--extra-index-url {url}\n" if kind == "legacy" else ""
-    return f"{index}{name}=={package['version']}{marker}{hashes}\n"
+    return f"{index}{name}=={package['version']}{hashes}\n"
 
 
 def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
@@ -296,48 +324,13 @@ def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
     takes, made = "", ""
     for package in packages:
         name = normalize(package["name"])
+        if not is_wanted(package):
+            continue
         if name in beside:
             takes += requirement(package)
         elif name in compiled:
             made += f"--no-binary {name}\n{requirement(package)}"
     return compiled, takes, made
-
-
-def torch_needs(poetry_lock: dict) -> tuple[set[str], str]:
-    """Return torch's dependencies outside its family: names, and a requirements file.
-
-    They change with torch, and are most of the bytecode to compile (sympy, networkx, numpy). So
-    they are installed in a step of their own, which an edit of your dependencies does not run
-    again. Poetry installs those that do not come from an index, or that an extra adds.
-    """
-    beside = needed(poetry_lock, ROOTS) - family(poetry_lock)
-    packages = [
-        package
-        for package in poetry_lock.get("package", [])
-        if normalize(package["name"]) in beside
-    ]
-    left = {
-        normalize(package["name"])
-        for package in packages
-        if package.get("source", {}).get("type", "legacy") != "legacy"
-        or package.get("optional")
-        or "main" not in package["groups"]
-        or "extra" in str(package.get("markers", ""))
-    }
-    taken = [package for package in packages if normalize(package["name"]) not in left]
-    return beside - left, "".join(map(requirement, taken))
-
-
-def without(poetry_lock_text: str, names: set[str]) -> str:
-    """Return the text of a poetry.lock without the packages of these names."""
-    import tomlkit  # comes with Poetry, which the stage `torch-locks` does not have
-
-    document = tomlkit.parse(poetry_lock_text)
-    packages = document.get("package", [])
-    for index in reversed(range(len(packages))):
-        if normalize(packages[index]["name"]) in names:
-            del packages[index]
-    return tomlkit.dumps(document)
 
 
 def with_index(torch_lock: str, index_url: str, torch_index_url: str, build: str) -> str:
@@ -351,31 +344,51 @@ def with_index(torch_lock: str, index_url: str, torch_index_url: str, build: str
     return f"--index-url {mirror}\n" + (torch_lock.replace(own.group(), "") if own else torch_lock)
 
 
-def poetry_check(folder: Path) -> None:
-    """Raise LockError if the folder's poetry.lock is out of date with its pyproject.toml."""
-    check = subprocess.run(
-        ["poetry", "check", "--lock", "-C", folder], capture_output=True, text=True, check=False
-    )
-    if "lock" in check.stderr and "changed significantly" in check.stderr:
+def check_content_hash(pyproject: dict, poetry_lock: dict) -> None:
+    """Raise LockError if poetry.lock was not made from this pyproject.toml.
+
+    The lock has a hash of the tables that Poetry reads: poetry.packages.locker.Locker.
+    """
+    project, poetry = pyproject.get("project", {}), pyproject.get("tool", {}).get("poetry", {})
+    of_project = ("requires-python", "dependencies", "optional-dependencies")
+    old = ("dependencies", "source", "extras", "dev-dependencies")
+    known = set()
+    for in_groups in (pyproject.get("dependency-groups", {}), {}):  # {}: before Poetry 2.3
+        content = {
+            "project": {key: project[key] for key in of_project if project.get(key) is not None},
+            "dependency-groups": in_groups,
+        }
+        content = {key: value for key, value in content.items() if value}
+        tables = {
+            key: poetry.get(key)
+            for key in (*old, "group")
+            if poetry.get(key) is not None or (key in old and not content)
+        }
+        content = content | {"tool": {"poetry": tables}} if content else tables
+        known.add(sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
+    if poetry_lock.get("metadata", {}).get("content-hash") not in known:
         raise LockError(
             "poetry.lock is out of date with pyproject.toml: run `./crate lock`, then build again."
-        )
-    if check.returncode:
-        raise LockError(
-            "Poetry refuses pyproject.toml or poetry.lock: "
-            + " ".join((check.stderr or check.stdout).split())
-            + ". Mend them, run `poetry check --lock`, then build again."
         )
 
 
 @readable()
-def split_torch(
-    project: Path, out: Path, build: str, index_url: str = "", torch_index_url: str = ""
+def split(
+    project: Path,
+    out: Path,
+    build: str,
+    groups: str = "main",
+    dev_groups: str = "",
+    extras: str = "",
+    index_url: str = "",
+    torch_index_url: str = "",
 ) -> None:
-    """Check torch's lock in ``project`` and write to ``out`` what torch's stages install.
+    """Check the locks in ``project`` and write to ``out`` what each stage installs.
 
-    Writes out/torch.txt; out/torch-needs.txt; and out/extensions with two requirements files. All
-    but the first may be empty. Raises LockError, with nothing written.
+    These are requirements files, and all but the first may be empty: torch.txt;
+    extensions/build.txt and extensions/extensions.txt; settled.txt and new.txt with what has a
+    wheel; sources.txt with what has none; and dev.txt and dev-sources.txt with what only `dev`
+    gets. locks/settled.txt says what is settled. Raises LockError, with nothing written.
     """
     if "@" in urlsplit(torch_index_url).netloc:
         raise LockError(
@@ -392,66 +405,53 @@ def split_torch(
     poetry_lock = read(project / "poetry.lock")
     pyproject = read(project / "pyproject.toml")
     torch_lock = lock_file.read_text()
+    check_content_hash(pyproject, poetry_lock)
     check_paths(poetry_lock)
-    check_addresses((project / "poetry.lock").read_text())
+    check_addresses(*((project / name).read_text() for name in ("pyproject.toml", "poetry.lock")))
     check_fit(build, torch_lock, poetry_lock)
-    _, takes, made = extensions(pyproject, poetry_lock)
-    _, needs_of_torch = torch_needs(poetry_lock)
+    mine, with_dev, more = chosen(pyproject, groups, dev_groups, extras)
+    compiled, takes, made = extensions(pyproject, poetry_lock)
+    settled = settled_names(project)
+    elsewhere = family(poetry_lock) | compiled
+    parts = dict.fromkeys(PARTS, "")
+    for package in poetry_lock.get("package", []):
+        name, wheel = normalize(package["name"]), has_wheel(package)
+        if name in elsewhere:
+            continue
+        if is_wanted(package, mine, more):
+            part = ("settled" if name in settled else "new") if wheel else "sources"
+        elif is_wanted(package, with_dev, more):
+            part = "dev" if wheel else "dev-sources"
+        else:
+            continue
+        parts[part] += requirement(package)
 
     (out / "extensions").mkdir(parents=True)
-    (out / "extensions" / "build.txt").write_text(takes)
-    (out / "extensions" / "extensions.txt").write_text(made)
-    (out / "torch-needs.txt").write_text(needs_of_torch)
-    (out / "torch.txt").write_text(with_index(torch_lock, index_url, torch_index_url, build))
+    parts |= {"extensions/build": takes, "extensions/extensions": made}
+    parts["torch"] = with_index(torch_lock, index_url, torch_index_url, build)
+    for name, text in parts.items():
+        (out / f"{name}.txt").write_text(text)
 
 
-@readable()
-def split_poetry(
-    project: Path, out: Path, groups: str = "main", dev_groups: str = "", extras: str = ""
-) -> None:
-    """Check Poetry's lock in ``project`` and write to ``out`` what Poetry installs.
-
-    Writes out/poetry with pyproject.toml, poetry.lock and the options of each `poetry install`.
-    Raises LockError before it writes anything that a later stage could use.
-    """
-    import tomlkit  # comes with Poetry, which the stage `torch-locks` does not have
-
-    poetry_lock = read(project / "poetry.lock")
-    pyproject = read(project / "pyproject.toml")
-    poetry_lock_text = (project / "poetry.lock").read_text()
-    check_paths(poetry_lock)
-    check_addresses((project / "pyproject.toml").read_text(), poetry_lock_text)
-    found = options(pyproject, groups, dev_groups, extras)
-
-    (out / "poetry" / PACKAGES).mkdir(parents=True)  # to mount it there
-    (out / "poetry" / "pyproject.toml").write_text(tomlkit.dumps(for_poetry(pyproject)))
-    (out / "poetry" / "poetry.lock").write_text(poetry_lock_text)
-    poetry_check(out / "poetry")
-    for name, text in found.items():
-        (out / "poetry" / name).write_text(text + "\n")
-    elsewhere = family(poetry_lock) | extensions(pyproject, poetry_lock)[0]
-    elsewhere |= torch_needs(poetry_lock)[0]
-    (out / "poetry" / "poetry.lock").write_text(without(poetry_lock_text, elsewhere))
+def settled_names(project: Path) -> set[str]:
+    """Return the names in locks/settled.txt, which `./crate lock` writes."""
+    file = project / "locks" / "settled.txt"
+    return set(re.findall(r"^[^#\s]+", file.read_text(), re.MULTILINE)) if file.is_file() else set()
 
 
 def main() -> None:
     """Run as a command; see --help."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parts = parser.add_subparsers(required=True)
-    torch, poetry = parts.add_parser("torch"), parts.add_parser("poetry")
-    for part, function in ((torch, split_torch), (poetry, split_poetry)):
-        part.set_defaults(function=function)
-        part.add_argument("project", type=Path, help="folder with pyproject.toml and the locks")
-        part.add_argument("out", type=Path, help="folder to write the parts to")
-    torch.add_argument("--build", required=True, help="the torch build, such as cu130 or cpu")
-    torch.add_argument("--index-url", default="", help="mirror of the default package index")
-    torch.add_argument("--torch-index-url", default="", help="mirror of PyTorch's index")
-    poetry.add_argument("--groups", default="main", help="dependency groups of both images")
-    poetry.add_argument("--dev-groups", default="", help="more groups of `dev`")
-    poetry.add_argument("--extras", default="", help="extras of both images")
-    arguments = vars(parser.parse_args())
+    parser.add_argument("project", type=Path, help="folder with pyproject.toml and the locks")
+    parser.add_argument("out", type=Path, help="folder to write the parts to")
+    parser.add_argument("--build", required=True, help="the torch build, such as cu130 or cpu")
+    parser.add_argument("--groups", default="main", help="dependency groups of both images")
+    parser.add_argument("--dev-groups", default="", help="more groups of `dev`")
+    parser.add_argument("--extras", default="", help="extras of both images")
+    parser.add_argument("--index-url", default="", help="mirror of the default package index")
+    parser.add_argument("--torch-index-url", default="", help="mirror of PyTorch's index")
     try:
-        arguments.pop("function")(**arguments)
+        split(**vars(parser.parse_args()))
     except LockError as error:
         sys.exit(f"ERROR: {error}")
 

@@ -10,11 +10,18 @@ import platform
 import re
 import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+try:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+except ImportError:  # in the image, where PYTHONPATH is a wheel of pip
+    from pip._vendor.packaging.requirements import Requirement
+    from pip._vendor.packaging.utils import canonicalize_name
+
+parsed = cache(Requirement)
 
 
 def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
@@ -36,7 +43,10 @@ def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
     asked = set(queue)
     while queue:
         name, extra = queue.pop()
-        for requirement in map(Requirement, installed[name].requires or ()):
+        for text in installed[name].requires or ():
+            if not extra and "extra ==" in text and " or " not in text:
+                continue  # most are for an extra, and to read one takes milliseconds
+            requirement = parsed(text)
             if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
                 continue
             needed = canonicalize_name(requirement.name)
