@@ -418,6 +418,13 @@ RUNTIME = [
         apart=OTHER_TIMES,
     ),
     Mutation(
+        "the code has the time of the checkout",
+        f"{FILES}test_times",
+        "different times",
+        replace("Dockerfile", "RUN find /layers -exec touch", "RUN find /layers -exec true"),
+        apart="other edits change the times above it",
+    ),
+    Mutation(
         "apt's lists stay, since its cache mount is gone",
         f"{FILES}test_system_files",
         "'mnt/cache/lists/",

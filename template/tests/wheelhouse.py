@@ -28,7 +28,7 @@ MODULES = {
         "torch/__init__.py": "from . import cuda, version\nfrom .version import __version__\n",
         "torch/version.py": "__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n",
         "torch/cuda/__init__.py": "def is_available():\n    return False\n",
-        # As in real wheels: stages/torch/prune.txt lists such files.
+        # As in real wheels: stages/install/prune.txt lists such files.
         "torch/bin/test_api": "a test's program\n",
         "torch/bin/torch_shm_manager": "a program\n",
         "torch/lib/libtorch_static.a": "a static library\n",

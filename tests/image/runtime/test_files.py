@@ -111,7 +111,7 @@ def test_system_files(contents, seen):
 
 
 def prunable(project):
-    """Return the pattern of what stages/torch/prune.txt lists, for paths in the image."""
+    """Return the pattern of what stages/install/prune.txt lists, for paths in the image."""
     lines = (project / "torchcrate/stages/install/prune.txt").read_text().splitlines()
     listed = filter(None, (line.partition("#")[0].strip() for line in lines))
     return re.compile("|".join(fnmatch.translate(f"{SITE}/{pattern}") for pattern in listed))
