@@ -418,10 +418,13 @@ RUNTIME = [
         apart=OTHER_TIMES,
     ),
     Mutation(
-        "the code has the time of the checkout",
+        "the code has the time of the build",
         f"{FILES}test_times",
         "different times",
-        replace("Dockerfile", "RUN find /layers -exec touch", "RUN find /layers -exec true"),
+        # With a file that the unbroken image lacks: BuildKit copies what differs in nothing but time from its cache.
+        replace(
+            "Dockerfile", "RUN find /layers -exec touch", "RUN date >/layers/1/app/src/date #"
+        ),
         apart="other edits change the times above it",
     ),
     Mutation(
