@@ -223,9 +223,6 @@ def dev_options(project: Path) -> list[str]:
     files = given()
     if "NETRC" in files:
         options += ["--volume", f"{files['NETRC']}:/tmp/.netrc:ro"]  # HOME is /tmp
-    if "WHEELS" in files:  # for restore-torch
-        options += ["--volume", f"{files['WHEELS']}:/mnt/wheels:ro"]
-        options += ["--env", "UV_FIND_LINKS=/mnt/wheels"]
     return options
 
 

@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -27,7 +26,7 @@ else:
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 Finding = tuple[str, str, str]  # one of the three, what was found, the remedy ("" if ok)
-RESTORE = "run `restore-torch` where there is that command (in `dev`), else build the image again."
+RESTORE = "start a new container, or build the image again."
 
 
 def python() -> Iterator[Finding]:
@@ -63,16 +62,17 @@ def torch_imports() -> Iterator[Finding]:
 
 
 def torch_lock() -> Iterator[Finding]:
-    """Is torch still the image's own? The dev image has the lock to compare with."""
-    command = shutil.which("restore-torch")
-    if not command:
-        return
-    done = subprocess.run([command, "--check"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        found = "; ".join((done.stdout or done.stderr).splitlines())
-        yield PROBLEM, f"torch was changed since the image was built: {found}", RESTORE.capitalize()
-    else:
-        yield OK, done.stdout.strip(), ""
+    """Is torch still the image's own? In `dev` anybody may change it, and the lock is there."""
+    for lock in Path(sys.prefix).glob("torch.*.txt"):
+        build = lock.name[6:-4]
+        pins = re.findall(r"^(torch\w*)===?([^\s;\\]+)", lock.read_text(), re.MULTILINE)
+        there = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+        wrong = [f"{n} is {there.get(n)}, not {v}" for n, v in pins if there.get(n) != v]
+        if wrong:
+            found = f"torch is not this image's build {build}: {'; '.join(wrong)}"
+            yield PROBLEM, found, RESTORE.capitalize()
+        else:
+            yield OK, f"torch is build {build}, as its lock has it", ""
 
 
 def driver_cuda() -> int | None:

@@ -30,10 +30,9 @@ def shell(stub_projects, engine, base_image, index_url, tmp_path):
 def test_command(shell):
     folder, run = shell
     (folder / "src" / "made_here.py").write_text("print('edited after', __file__)\n")
-    script = "poetry add 'einops>=0.8' --lock && restore-torch && python -m made_here"
+    script = "poetry add 'einops>=0.8' --lock && python -m made_here"
     code, output = run(["bash", "-c", script])
     assert code == 0, output
-    assert "torch is build cpu, as its lock has it" in output
     assert "edited after /workspace/src/made_here.py" in output
     assert '"einops (>=0.8)"' in (folder / "pyproject.toml").read_text()
     assert 'name = "einops"' in (folder / "poetry.lock").read_text()

@@ -94,11 +94,9 @@ def test_password_in_address(monkeypatch, capsys, name):
 def test_dev_options(monkeypatch, tmp_path):
     for name in ("ca.crt", "netrc"):
         (tmp_path / name).write_text("text")
-    (tmp_path / "wheels").mkdir()
     monkeypatch.setattr(host, "index_url", lambda: "https://mirror.example/simple")
     monkeypatch.setattr(host, "ca_bundle", lambda: tmp_path / "ca.crt")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WHEELS", str(tmp_path / "wheels"))
     monkeypatch.setenv("TORCH_INDEX_URL", "https://mirror.example/whl")
     (tmp_path / "Dockerfile").write_text("COPY mine /layers/1/app/src/mine\n")
     options = " ".join(build.dev_options(tmp_path))
@@ -109,7 +107,6 @@ def test_dev_options(monkeypatch, tmp_path):
     bundle = f"{tmp_path}/.tools/ca-certificates.crt"
     assert f"--volume {bundle}:/etc/ssl/certs/ca-certificates.crt:ro" in options
     assert f"--volume {tmp_path}/netrc:/tmp/.netrc:ro" in options
-    assert f"--volume {tmp_path}/wheels:/mnt/wheels:ro --env UV_FIND_LINKS=/mnt/wheels" in options
 
 
 def test_missing_netrc(monkeypatch):

@@ -5,7 +5,7 @@ import posixpath
 import pytest
 
 from torchcrate import build as build_script
-from torchcrate.testing.held import OTHER_TORCH, hold_still
+from torchcrate.testing.held import hold_still
 
 # {command: (the package that it adds, the package that it removes)}
 COMMANDS = {
@@ -30,19 +30,6 @@ def test_other_packages(shell, seen):
     done = shell("uv pip uninstall pytest >&2 && poetry install >&2 && python -m pytest --version")
     assert done.returncode == 0, done.stderr
     seen(done.stdout.strip())
-
-
-def test_swap(shell, image, seen):
-    """`restore-torch --check` names what was replaced, and the command that restores it."""
-    done = shell("restore-torch --check")
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = shell(f"{OTHER_TORCH}; restore-torch --check")
-    assert done.returncode == 1, done.stdout
-    assert "torch is 9.9 instead of" in done.stdout
-    assert done.stderr.splitlines()[-1] == (
-        f"ERROR: torch is not build {image.build} of this image: run `restore-torch`."
-    )
-    seen(done.stdout.splitlines()[0])
 
 
 def test_workspace_imports(shell, workspace, image, seen):

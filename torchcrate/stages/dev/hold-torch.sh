@@ -6,9 +6,8 @@
 set -eu
 lock=$1 code=$2 stages=${0%/*}/..
 
-# The lock, for the Poetry plugin and for restore-torch.
+# The lock, for the Poetry plugin and the doctor.
 install -m 644 "$lock" "$VIRTUAL_ENV/torch.$TORCH_BUILD.txt"
-install -m 644 "$stages/install/prune.txt" "$VIRTUAL_ENV/torch-pruned.txt"
 mkdir -p /tmp/hold-torch/torchcrate/stages/dev /tmp/hold-torch/torchcrate/stages/locks
 cp "$stages/dev/pyproject.toml" /tmp/hold-torch
 cp "$stages"/dev/*.py /tmp/hold-torch/torchcrate/stages/dev
@@ -16,7 +15,6 @@ cp "$stages/locks/split_locks.py" /tmp/hold-torch/torchcrate/stages/locks
 uv pip install --quiet --no-cache --offline --no-deps --no-build-isolation \
     --python "$POETRY_HOME/venv" /tmp/hold-torch
 rm -r /tmp/hold-torch
-ln -s "$POETRY_HOME/venv/bin/restore-torch" /usr/local/bin/restore-torch
 
 # If the project is mounted at /workspace, its code is imported from there, so that tracebacks and
 # breakpoints name the files that you edit. Python reads this file before app_src.pth.
