@@ -177,7 +177,7 @@ DEV = [
         f"{STUBS}test_poetry_remove",
         "poetry remove einops changed [",
         replace(
-            "torchcrate/stages/dev/torch_lock.py",
+            "torchcrate/stages/dev/hold_torch.py",
             'return split_locks.family({"package": packages}) | split_locks',
             "return set() & split_locks",
         ),

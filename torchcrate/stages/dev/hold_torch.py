@@ -2,9 +2,12 @@
 
 poetry.lock has torch's version but not its build. Without this plugin `poetry install` would
 replace the image's torch by the default index's, with its CUDA packages. If Poetry installs into an
-environment with a torch lock (see torch_lock), the plugin skips operations on the family.
+environment with a torch lock, the plugin skips operations on the family. The lock is
+/app/.venv/torch.<build>.txt, a copy of the one in locks/ that the image was built from.
 pyproject.toml and poetry.lock are written as usual.
 """
+
+from pathlib import Path
 
 from cleo.events.console_command_event import ConsoleCommandEvent
 from cleo.events.console_events import COMMAND
@@ -16,7 +19,6 @@ from poetry.installation.operations.operation import Operation
 from poetry.installation.operations.update import Update
 from poetry.plugins.application_plugin import ApplicationPlugin
 
-from torchcrate.stages.dev import torch_lock
 from torchcrate.stages.locks import split_locks
 
 
@@ -35,7 +37,7 @@ def hold(event: Event, _name: str, _dispatcher: EventDispatcher) -> None:
     command, io = event.command, event.io
     if not isinstance(command, InstallerCommand):
         return
-    lock = torch_lock.find(command.env.path)
+    lock = find(command.env.path)
     if not lock:
         return
     executor, locker = command.installer.executor, command.poetry.locker
@@ -47,13 +49,13 @@ def hold(event: Event, _name: str, _dispatcher: EventDispatcher) -> None:
         for each in operations:
             needs = {need.name for need in each.package.requires}
             packages = [*packages, {"name": each.package.name, "dependencies": needs}]
-        held = torch_lock.held(lock, packages)
+        held = held_by(lock, packages)
         # Only a build of the image compiles packages against torch.
         held |= split_locks.groups(command.poetry.pyproject.data).get(split_locks.EXTENSIONS, set())
         for each in operations:
             if each.package.name in held and not each.skipped:
-                each.skip(f"torch's build {torch_lock.build(lock)} is held")
-                line = torch_lock.why(lock, each.package.name, *versions(each))
+                each.skip(f"torch's build {lock.name[6:-4]} is held")
+                line = why(each.package.name, *versions(each))
                 if line:
                     io.write_error_line(f"<warning>{line}</warning>")
         return execute(operations)
@@ -67,3 +69,31 @@ def versions(operation: Operation) -> tuple[str | None, str | None]:
         return str(operation.initial_package.version), str(operation.target_package.version)
     version = str(operation.package.version)
     return (version, None) if operation.job_type == "uninstall" else (None, version)
+
+
+def find(environment: Path) -> Path | None:
+    """Return an environment's torch lock, or None."""
+    return next(iter(sorted(environment.glob("torch.*.txt"))), None)
+
+
+def held_by(lock: Path, packages: list[dict]) -> set[str]:
+    """Return the names that Poetry must leave alone, given the packages of a poetry.lock.
+
+    These are the lock's, for any machine, and the family in that poetry.lock: the default index's
+    torch needs other CUDA packages than another build.
+    """
+    return split_locks.family({"package": packages}) | split_locks.pins(lock.read_text()).keys()
+
+
+def why(name: str, there: str | None, wanted: str | None) -> str:
+    """Return a sentence for the user if torch is not as poetry.lock wants it, else "".
+
+    ``there`` and ``wanted`` are versions, or None. Another build of the wanted version is right.
+    """
+    public = [version.partition("+")[0] for version in (there, wanted) if version]
+    if name not in split_locks.ROOTS or (len(public) == 2 and public[0] == public[1]):
+        return ""
+    return (
+        f"{name} stays {there or 'away'} where poetry.lock wants {wanted or 'none'}: run "
+        "`./crate lock` outside the container and build the image again."
+    )
