@@ -30,8 +30,8 @@ ARG APT_MIRROR=
 # apt checks all files against the key in deadsnakes.asc.
 ARG PPA_URL=http://ppa.launchpadcontent.net/deadsnakes/ppa/ubuntu
 
-# The cache keeps apt's lists and packages: a changed list downloads only what is new. The build secret `ca` is for
-# a proxy that re-signs TLS (https://docs.docker.com/build/building/secrets/); apt reads it as another user.
+# The cache keeps the packages that apt downloads. The build secret `ca` is for a proxy that re-signs TLS
+# (https://docs.docker.com/build/building/secrets/); apt reads it as another user.
 RUN --mount=type=cache,id=apt,target=/mnt/cache,sharing=locked \
     --mount=type=bind,source=torchcrate/stages/apt,target=/mnt/apt \
     --mount=type=secret,id=ca,mode=0444 \

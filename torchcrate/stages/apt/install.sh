@@ -4,8 +4,9 @@
 # Files get one fixed time, so that the same packages make the same layer. STARTED is when another script began, in
 # seconds since 1970. PACKAGE may be "A|B": A, or B if apt cannot install A. FILE, with its full path, has one package on
 # each line, and comments. Without packages it only fixes the times.
-# apt's lists and downloads stay in the cache mount /mnt/cache, so a changed list downloads only what is new. For
-# an https mirror apt trusts the build secret `ca`, if it is given.
+# The packages stay in the cache mount /mnt/cache; apt checks each one's hash. Its lists do not: where a server says
+# that they have not changed, apt takes those on the disk unchecked, and any build may write to a cache mount
+# (pkgAcqTransactionItem::QueueURI in apt's source). For an https mirror apt trusts the build secret `ca`.
 set -eu
 
 started=${STARTED:-$(date +%s)}
@@ -40,8 +41,9 @@ if [ $# = 0 ]; then
     exit
 fi
 
-mkdir -p /mnt/cache/lists/partial /mnt/cache/archives/partial
-options='-o Dir::State=/mnt/cache -o Dir::Cache=/mnt/cache -o APT::Keep-Downloaded-Packages=true'
+mkdir -p /tmp/apt/lists/partial /mnt/cache/partial
+options='-o Dir::State=/tmp/apt -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache=/tmp/apt
+    -o Dir::Cache::archives=/mnt/cache -o APT::Keep-Downloaded-Packages=true'
 if [ -s /run/secrets/ca ]; then
     options="$options -o Acquire::https::CAInfo=/run/secrets/ca"
 fi
@@ -78,5 +80,5 @@ leftovers | while read -r path; do
         : >"$path"
     fi
 done
-rm /tmp/before
+rm -r /tmp/before /tmp/apt
 fix_times
