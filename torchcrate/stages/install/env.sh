@@ -8,6 +8,9 @@ if [ -s /run/secrets/ca ]; then
         CURL_CA_BUNDLE=/run/secrets/ca GIT_SSL_CAINFO=/run/secrets/ca
 fi
 # A package index instead of the default one.
+# Every file is checked by its hash, so an index of yours need not have https.
+PIP_TRUSTED_HOST=$(printf %s "${INDEX_URL:-}" | sed -En 's#^http://([^/]+).*#\1#p')
+export PIP_TRUSTED_HOST
 export PIP_INDEX_URL="${INDEX_URL:-}" UV_DEFAULT_INDEX="${INDEX_URL:-}"
 # A slow mirror needs more than 15 or 30 seconds. pip does not resume a download of gigabytes.
 export UV_HTTP_TIMEOUT=90 PIP_DEFAULT_TIMEOUT=90

@@ -25,9 +25,7 @@ unset UV_NO_CACHE
 export UV_CACHE_DIR=$prefix/.cache UV_LINK_MODE=hardlink
 # No record of the wheel's source, so that a folder and an index make the same layer.
 export UV_NO_INSTALLER_METADATA=1
-# An index of yours may have no https: the hashes are enough.
-PIP_TRUSTED_HOST=$(sed -En 's#^--(extra-)?index-url http://([^/]+).*#\2#p' "$requirements")
-export PIP_TRUSTED_HOST
+PIP_TRUSTED_HOST="$PIP_TRUSTED_HOST $(sed -En 's#^--(extra-)?index-url http://([^/]+).*#\2#p' "$requirements")"
 mkdir -p "$prefix" /mnt/wheels
 downloads=$(mktemp -d "$cache/tmp.XXXXXX")
 trap 'rm -rf "$UV_CACHE_DIR" "$downloads" /tmp/install.log' EXIT
