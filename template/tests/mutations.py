@@ -406,9 +406,7 @@ RUNTIME = [
         f"{FILES}test_times",
         "different times",
         # With a file of its own: BuildKit's cache holds the layer that differs in nothing but time.
-        replace(
-            "Dockerfile", "RUN find /layers -exec touch", "RUN date >/layers/1/app/src/date #"
-        ),
+        replace("Dockerfile", "RUN find /layers -exec touch", "RUN date >/layers/1/app/src/date #"),
         apart="other edits change the times above it",
     ),
     Mutation(
