@@ -1,7 +1,8 @@
 """Compare our image with three other Dockerfiles, in one run on one machine: `./crate bench`.
 
 Each contender gets its own machines (see machines.py), with the same base image, package index,
-registry and torch. There are two projects: the sample, and one with 68 packages. The results go to
+registry and torch. The project is a real one, with 65 packages beside torch. The sample and a
+larger project show how one edit grows with the number of packages. The results go to
 results/<build>-<project>.json, and as tables to the .md beside it. A run that was stopped goes on:
 it measures only what the JSON file lacks for this commit. --quick takes the CPU build and the
 sample; WHEELS or pip's find-links names a folder with its wheel.
@@ -18,6 +19,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import tomlkit
@@ -33,6 +35,8 @@ from torchcrate.host import TOP, fail, say
 from torchcrate.stages.locks import split_locks
 
 MOVED = ("written", "fetched", "pushed", "pulled")
+# What the projects are measured with that only show how an edit grows.
+GROWTH = ("ours", "torch-first")
 TENSOR = "import torch; print(torch.ones(2, 2).sum().item())"
 NO_BYTECODE = "find / -xdev -path '*/site-packages/*' -name __pycache__ -prune -exec rm -rf {} +"
 
@@ -121,13 +125,27 @@ class Run:
         for edit, (package, requirement) in contenders.EDITS.items():
             if edit != ADD and self.contender.project == "sample":
                 continue
-            self.contender.change(package, requirement)
-            self.lock(f"{edit}: lock")
-            self.build(home, f"{edit}: build", only)
-            self.push(home, f"{edit}: push", edit.replace(" ", "-"))
+            self.edit(home, edit, package, requirement)
         cache = f"--cache-to=type=registry,ref={self.image}:cache,mode=max"
         self.build(home, "export the cache", only, cache)
         home.remove()
+
+    def edit(self, home: Machine, edit: str, package: str, requirement: str) -> None:
+        """Change a dependency, lock, build and push."""
+        self.contender.change(package, requirement)
+        self.lock(f"{edit}: lock")
+        self.build(home, f"{edit}: build", "--output=type=cacheonly")
+        self.push(home, f"{edit}: push", edit.replace(" ", "-"))
+
+    def growth(self) -> None:
+        """Push, then add a small package and push again: once for each size of project."""
+        try:
+            home = self.new_machine("home")
+            home.docker("pull", "--quiet", self.base)
+            self.push(home, "push", "first")
+            self.edit(home, ADD, *contenders.EDITS[ADD])
+        finally:
+            Machine(self.top, "home").remove()
 
     def elsewhere(self) -> None:
         """Make two edits on a machine that has only the registry's cache."""
@@ -278,31 +296,38 @@ def measure(
     top: Path, registry: Registry, base: str, project: str, options: Namespace, build: str
 ) -> None:
     """Run all contenders with a project, one after the other."""
+    grows = project != "real" and not options.quick
     only = [options.only] if options.only else list(contenders.ALL)
+    only = [name for name in only if name in GROWTH or not grows]
     wheels = tiers.find_wheels() if options.quick else None
     results = Results(HERE / "results" / f"{build}-{project}.json", build)
     folder = top / "contexts" / project
     ours = contenders.Ours("like", folder / "like", build, wheels, project)
     ours.prepare()
+    results.all["packages"] = ours.packages()
     runs = []
     for name in only:
         contender = contenders.ALL[name](name, folder / name, build, wheels, project)
         contender.prepare(ours.folder)
         runs.append(Run(top, registry, base, contender))
-    # First, right after each other: here they are closest, and the host's speed may drift.
-    for run in runs:
-        results.part(run.contender.name, "from nothing", run.from_nothing, run.figures)
-    limit = Limit(top, registry, ours)
-    results.part("limit", "all", limit.measure, limit.figures)
-    for run in runs:
-        results.part(run.contender.name, "edits", run.edits, run.figures)
-        if not options.no_bump and not wheels:  # a folder of wheels has only one version
-            results.part(run.contender.name, "bump", run.with_another_torch, run.figures)
-        with suppress(FileNotFoundError):  # it pushed nothing in this run
-            registry.forget(run.contender.name)
-    tables.write(results.file)
-    draw(results.file)
-    say(results.file.with_suffix(".md").read_text())
+    parts = {"from nothing": Run.from_nothing, "edits": Run.edits, "bump": Run.with_another_torch}
+    if options.no_bump or wheels:  # a folder of wheels has only one version
+        del parts["bump"]
+    for part, scene in {"growth": Run.growth}.items() if grows else parts.items():
+        # Each part of all of them, one right after the other: the host's speed may drift.
+        for run in runs:
+            name = run.contender.name
+            results.part(name, part, partial(scene, run), run.figures)
+            with suppress(FileNotFoundError):  # it pushed nothing in this run
+                registry.forget(name)
+        if part == "from nothing":
+            limit = Limit(top, registry, ours)
+            results.part("limit", "all", limit.measure, limit.figures)
+    main = results.file.with_name(f"{build}-{'sample' if wheels else 'real'}.json")
+    if main.is_file():  # --project may have another one only
+        tables.write(main)
+        draw(main)
+        say(main.with_suffix(".md").read_text())
 
 
 def main(options: Namespace) -> int:
@@ -326,6 +351,6 @@ def main(options: Namespace) -> int:
         registry.start()
         base = base_image(top, registry)
         for project in [options.project] if options.project else PROJECTS:
-            if project == "sample" or not options.quick:
+            if project == "sample" or not options.quick:  # the wheels' folder has no others
                 measure(top, registry, base, project, options, build)
     return 0

@@ -20,13 +20,11 @@ HERE = TOP / "template/bench"
 # Small packages of pure Python without dependencies: one to add at home, one on another machine.
 SMALL = ("einops", "tomlkit")
 # What a project has beside the sample's dependencies. The versions leave one to raise.
-PROJECTS = {
-    "sample": (),
-    "real": (
-        *("lightning", "transformers", "scikit-learn", "opencv-python-headless", "nvidia-ml-py"),
-        *("pandas (==3.1.0)", "numpy (==2.4.5)"),
-    ),
-}
+REAL = (
+    *("lightning", "transformers", "scikit-learn", "opencv-python-headless", "nvidia-ml-py"),
+    *("pandas (==3.1.0)", "numpy (==2.4.5)"),
+)
+PROJECTS = {"real": REAL, "sample": (), "large": (*REAL, "jupyterlab", "datasets")}
 # {edit: (a package, its requirement afterwards, "" for none)}; all projects have the first one.
 ADD = "add a small package"
 EDITS = {
@@ -145,6 +143,12 @@ class Contender:
         if document == self.pyproject():
             fail(f"{self.folder}/pyproject.toml has {BUMP} already: name the next ones in BUMP.")
         self.write(document)
+
+    def packages(self) -> int:
+        """Return how many packages the image has beside torch's family."""
+        lock = tomlkit.parse((self.folder / "poetry.lock").read_text()).unwrap()
+        wanted = {p["name"] for p in lock["package"] if split_locks.is_wanted(p, {"main"})}
+        return len(wanted - split_locks.family(lock))
 
     def torch(self) -> list[str]:
         """Return the requirements of torch and its sisters."""

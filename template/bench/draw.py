@@ -47,6 +47,31 @@ PICTURES = (
     ),
 )
 
+# The picture of growth: title, scene, figure and unit.
+GROWTH = (
+    ("seconds to add a small package", "add a small package: build", "seconds", 1),
+    ("MB to push it", "add a small package: push", "pushed", MB),
+)
+
+
+def draw_growth(all_results: list[dict], file: Path) -> None:
+    """Write a PNG of one edit in projects of several sizes."""
+    names = [name for name in COLOURS if all(name in results for results in all_results)]
+    all_results = sorted(all_results, key=lambda each: each["packages"])
+    packages = [results["packages"] for results in all_results]
+    figure, sides = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for axes, (title, scene, figure_, unit) in zip(sides, GROWTH, strict=True):
+        for name in names:
+            heights = [results[name][scene][figure_] / unit for results in all_results]
+            axes.plot(packages, heights, "o-", color=COLOURS[name], label=name)
+        axes.set_title(title)
+        axes.set_xlabel("packages beside torch's")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    sides[0].legend(frameon=False)
+    figure.savefig(file.with_name(f"{file.stem}-growth.png"), dpi=120, metadata={"Software": ""})
+    plt.close(figure)
+
 
 def draw(results: dict, file: Path) -> None:
     """Write one PNG for each picture, named after the JSON file."""
@@ -77,4 +102,9 @@ def draw(results: dict, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[1]))
+    main = Path(sys.argv[1])
+    mine = json.loads(main.read_text())
+    draw(mine, main)
+    beside = [json.loads(each.read_text()) for each in main.parent.glob(f"{mine['build']}-*.json")]
+    if len(beside) > 1:
+        draw_growth(beside, main)

@@ -47,8 +47,11 @@ BYTES = (
     ("pull: an added package", "pull after adding a package", "pulled", ""),
 )
 SIZES = (("image, unpacked", "all"), ("Python environment", "venv"), ("all else", "else"))
+# The edit that shows how time and bytes grow with the project.
+GROWTH = (("add a small package: build", "seconds"), ("add a small package: push", "pushed"))
 ABOUT = """\
-Build {build}, {machine}, one run of `./crate bench`. Times are ratios to torch first's.
+Build {build}, {packages} packages beside torch's, {machine}, one run of `./crate bench`. Times are
+ratios to torch first's.
 limit: what no image can do without, as programs on the same machine: the wheels' bytes, uv that
 reads, checks and unpacks them, and Python that compiles them. Builds end in the build cache or in
 the registry, as in CI.
@@ -81,8 +84,23 @@ def row(title: str, values: list[str]) -> str:
     return f"| {' | '.join([title, *values])} |"
 
 
-def tables(results: dict) -> str:
-    """Return the tables of a run's results."""
+def growth(of_projects: list[dict]) -> list[str]:
+    """Return the lines of the table that shows one edit in projects of several sizes."""
+    (build, seconds), (push, pushed) = GROWTH
+    names = ("ours", BY)
+    heads = [f"{COLUMNS[name]}, {what}" for what in ("s", "MB pushed") for name in names]
+    lines = ["", row("add a small package: packages there", heads), row("---", ["---:"] * 4)]
+    for results in sorted(of_projects, key=lambda each: (each["build"], each["packages"])):
+        times = [total(results.get(name, {}), build, seconds) for name in names]
+        sizes = [total(results.get(name, {}), push, pushed) for name in names]
+        if None not in times:
+            values = [f"{time:.1f}" for time in times] + list(map(megabytes, sizes))
+            lines.append(row(f"{results['packages']}, build {results['build']}", values))
+    return lines
+
+
+def tables(results: dict, of_projects: list[dict]) -> str:
+    """Return the tables of a run's results, and of one edit in each project."""
     names = [name for name in COLUMNS if name in results]
     heads = [*(COLUMNS[name] for name in names), "limit"]
     line = row("---", ["---:"] * len(heads))
@@ -109,12 +127,13 @@ def tables(results: dict) -> str:
                 size["else"] = size["all"] - size["base"] - size["venv"] - size["code"]
             sizes.append(megabytes(size.get(part)))
         lines.append(row(title, [*sizes, ""]))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *growth(of_projects)]) + "\n"
 
 
 def write(file: Path) -> None:
-    """Write the tables of a JSON file beside it."""
-    file.with_suffix(".md").write_text(tables(json.loads(file.read_text())))
+    """Write the tables of a JSON file beside it, with the growth that all files there show."""
+    of_projects = [json.loads(each.read_text()) for each in file.parent.glob("*.json")]
+    file.with_suffix(".md").write_text(tables(json.loads(file.read_text()), of_projects))
 
 
 if __name__ == "__main__":

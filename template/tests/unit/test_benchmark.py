@@ -12,7 +12,7 @@ FIGURES = ("seconds", "cpu", "written", "fetched", "pushed", "pulled", "peak")
 
 def results(**factors):
     """Return figures of contenders, each a multiple of the same figures."""
-    found = {"build": "cpu", "machine": "2 cores"}
+    found = {"build": "cpu", "machine": "2 cores", "packages": 65}
     for name, factor in factors.items():
         figures = {scene: dict.fromkeys(FIGURES, 20000000.0 * factor) for scene in SCENES}
         figures["size"] = {"all": 90e6, "base": 40e6, "venv": 30e6, "code": 1e6}
@@ -21,7 +21,7 @@ def results(**factors):
 
 
 def test_time_ratios():
-    text = tables.tables(results(torch_first=1, ours=0.25))
+    text = tables.tables(results(torch_first=1, ours=0.25), [])
     assert "| from nothing | 0.25 | 20000000.0 s |  |" in text
 
 
@@ -33,21 +33,32 @@ def test_processor_time():
 
 
 def test_bytes():
-    text = tables.tables(results(torch_first=1, ours=0.01))
+    text = tables.tables(results(torch_first=1, ours=0.01), [])
     assert "| push: add a small package | 0.20 | 20 |  |" in text
     assert "| another machine, add a package: pulled and fetched | 0.40 | 40 |  |" in text
 
 
 def test_rest_of_image():
-    assert "| all else | 19 |" in tables.tables(results(ours=1))
+    assert "| all else | 19 |" in tables.tables(results(ours=1), [])
 
 
 def test_limits():
     scenes = ("unpack", "compile")
     limit = {scene: {"seconds": 2e6, "cpu": 1, "written": 7e6} for scene in scenes}
-    text = tables.tables(results(torch_first=1, ours=0.5) | {"limit": limit})
+    text = tables.tables(results(torch_first=1, ours=0.5) | {"limit": limit}, [])
     assert "| from nothing, downloads there | 0.50 | 20000000.0 s | 0.20 |" in text
     assert "| written, downloads there | 10 | 20 | 7.00 |" in text
+
+
+def test_growth():
+    """Projects come in the order of their size, and one that lacks a contender has no row."""
+    there = [results(torch_first=n, ours=0.01) | {"packages": n} for n in (150, 20)]
+    text = tables.tables(there[0], [*there, results(ours=1)])
+    rows = [line for line in text.splitlines() if "build cpu |" in line]
+    assert rows == [
+        "| 20, build cpu | 200000.0 | 400000000.0 | 0.20 | 400 |",
+        "| 150, build cpu | 200000.0 | 3000000000.0 | 0.20 | 3,000 |",
+    ]
 
 
 def test_missing_scenes():
@@ -57,7 +68,7 @@ def test_missing_scenes():
     for name in ("torch-first", "ours"):
         for scene in [scene for scene in found[name] if scene.startswith("torch bump")]:
             del found[name][scene]
-    text = tables.tables(found)
+    text = tables.tables(found, [])
     assert "| push: all |  | 20 |  |" in text
     assert "another torch" not in text and "push: add a small package" in text
 
