@@ -78,6 +78,15 @@ COMMANDS = {
         ),
         tools="poetry",
     ),
+    "update": Command(
+        "merge this template into a project that an older one made",
+        "template.update:main",
+        arguments=(
+            (("--into",), {"metavar": "FOLDER", "required": True, "help": "the project"}),
+            (("--replace",), {"action": "store_true", "help": "replace an edited torchcrate/ too"}),
+        ),
+        tools="tests",
+    ),
     "lock-digests": Command(
         "lock a torch build from a list of its wheels' digests, where no index has them",
         "template.digests:main",

@@ -340,7 +340,11 @@ SPECIAL = {
 def record(answers: Answers, tree: str) -> str:
     """Return the text of .template.toml."""
     document = tomlkit.document()
-    document.add(tomlkit.comment("What this project was made from, for `./crate update`."))
+    document.add(
+        tomlkit.comment(
+            "What this project was made from. The template's `./crate update` needs it."
+        )
+    )
     document["version"] = VERSION
     document["tree"] = tree
     document["answers"] = answers
@@ -398,7 +402,7 @@ def tree_to_take(folder: Path) -> str:
     if (folder / RECORD).exists():
         raise InitError(
             f"{folder} is a project already, because it has {RECORD}: for a newer template run "
-            "`./crate update --template ADDRESS`."
+            f"`./crate update --into {folder}` in a clone of it."
         )
     if not (folder / "pyproject.toml").is_file():
         names({})  # says so

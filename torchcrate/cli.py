@@ -131,16 +131,6 @@ COMMANDS = {
         ),
     ),
     "lint": Command("run pre-commit on all files", "torchcrate.test:lint", tools="tests"),
-    "update": Command(
-        "merge a newer template into your project",
-        "torchcrate.update:main",
-        arguments=(
-            (("--template",), {"required": True, "metavar": "ADDRESS", "help": "path or git URL"}),
-            (("--ref",), {"default": "main", "help": "branch, tag or commit (default: main)"}),
-            (("--replace",), {"action": "store_true", "help": "replace an edited torchcrate/ too"}),
-        ),
-        tools="tests",
-    ),
 }
 # The template's functions to call before a command that needs an engine.
 PREPARE: list[Callable[[], None]] = []
@@ -195,7 +185,7 @@ def main(arguments: list[str]) -> int:
         if value and name in ("wheels", "netrc"):  # commands start other commands in other folders
             value = os.environ[name.upper()] = str(Path(os.path.expanduser(value)).absolute())  # noqa: PTH111
         setattr(options, name, value)
-    for option in ("into", "template", "answers"):
+    for option in ("into", "answers"):
         if getattr(options, option, None) == "":
             fail(f"--{option} is empty: give a value.")
     host.check_addresses()

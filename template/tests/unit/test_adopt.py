@@ -285,7 +285,7 @@ def test_commands_in_messages(project):
     folder = project("flat")
     adopted(folder)
     files = contents(folder)  # before there is bytecode
-    there = {*commands(folder), "init", "adopt"}  # the template's
+    there = {*commands(folder), "init", "adopt", "update"}  # the template's
     for name, data in files.items():
         if name in existing.FLAT or name.startswith("locks/"):
             continue

@@ -21,7 +21,7 @@ NEEDS = {
     **{"contract": ["an-image", "--collect-only", "-q"], "engine": ["stop"], "step": ["room"]},
     **{"add": ["einops"]},
     **{"adopt": ["--into=nowhere"], "init": ["--into=nowhere/at/all"], "remove": ["tqdm"]},
-    **{"update": ["--template=nowhere"], "bench": ["--quick"]},
+    **{"update": ["--into=nowhere"], "bench": ["--quick"]},
 }
 FORGOTTEN = ("BUILD", "WHEELS", "NETRC", "PYTEST")
 # Commands that begin with a long build or download before they check anything.

@@ -129,7 +129,7 @@ def test_crate_works(project):
     done = run(project, "./crate", "--help")
     assert done.returncode == 0, done.stderr
     listed = set(re.findall(r"^    ([a-z-]+)\b", done.stdout, re.M))
-    assert {"run", "test", "lint", "update"} <= listed
+    assert {"run", "test", "lint", "add"} <= listed
     assert not listed & (commands.COMMANDS.keys() - {"test"})
     assert "unit tests" not in done.stdout  # the template's `test` runs them too
     assert crate(project, "check").returncode == 0
@@ -448,7 +448,7 @@ def test_second_run(project):
     before = snapshot(project)
     done = crate(project, "init", name="other")
     assert done.returncode == 2 and "invalid choice: 'init'" in done.stderr
-    with pytest.raises(init.InitError, match="is a project already.+`./crate update --template"):
+    with pytest.raises(init.InitError, match="is a project already.+`./crate update --into"):
         init.tree_to_take(project)
     assert snapshot(project) == before
 

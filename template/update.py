@@ -1,10 +1,10 @@
-"""Merge a newer template into the project, without losing what you changed since.
+"""Merge this template into a project that an older one made, without losing what was changed there.
 
-.template.toml names the template's tree that the project was made from. The template's own `init`
-makes the project again from that tree and from the newer one, with your answers. torchcrate/ is
-replaced, unless it was edited. For all other files the difference of the two is merged: lines that
-both sides changed become a conflict. Nothing is committed, and no commit of the template gets into
-the project's history.
+The project's .template.toml names the template's tree that it was made from. `./crate init` makes
+the project again from that tree and from this repository's commit, with the same answers.
+torchcrate/ is replaced, unless it was edited. For all other files the difference of the two is
+merged: lines that both sides changed become a conflict. Nothing is committed, and no commit of the
+template gets into the project's history.
 """
 
 import os
@@ -52,16 +52,16 @@ def listed(folder: Path, *arguments: str) -> list[str]:
     return [path for path in git(folder, arguments[0], "-z", *arguments[1:]).split("\0") if path]
 
 
-def recorded() -> str:
-    """Return the template's tree that the project was made from. Ends the program without it."""
-    if not (TOP / RECORD).is_file():
+def recorded(top: Path) -> str:
+    """Return the template's tree that a project was made from. Ends the program without it."""
+    if not (top / RECORD).is_file():
         fail(
-            f"{TOP} has no {RECORD}, in which `./crate init` notes what a project was made from: "
+            f"{top} has no {RECORD}, in which `./crate init` notes what a project was made from: "
             "only a project made by it can be updated. For one that adopted the images, run "
-            "`./crate adopt --into PROJECT --replace` in a newer template."
+            "`./crate adopt --into PROJECT --replace`."
         )
     try:
-        tree = tomllib.loads((TOP / RECORD).read_text())["tree"]
+        tree = tomllib.loads((top / RECORD).read_text())["tree"]
     except (ValueError, KeyError):
         tree = None
     if not isinstance(tree, str):
@@ -69,25 +69,25 @@ def recorded() -> str:
     return tree
 
 
-def check_clean() -> None:
-    """End the program if the project has changes that are not committed."""
+def check_clean(top: Path) -> None:
+    """End the program if a project has changes that are not committed."""
     try:
-        git(TOP, "rev-parse", "--verify", "HEAD")
-        own = git(TOP, "rev-parse", "--show-toplevel") == str(TOP)
-        dirty = git(TOP, "status", "--porcelain", "--untracked-files")
+        git(top, "rev-parse", "--verify", "HEAD")
+        own = git(top, "rev-parse", "--show-toplevel") == str(top)
+        dirty = git(top, "status", "--porcelain", "--untracked-files")
     except GitError:
         own, dirty = True, "no commit"
     if not own:
-        fail(f"{TOP} is a folder of a larger git repository: make it one of its own first.")
+        fail(f"{top} is a folder of a larger git repository: make it one of its own first.")
     if dirty:
         fail(
-            f"{TOP} has changes that are not committed: run `git add --all && git commit` or "
+            f"{top} has changes that are not committed: run `git add --all && git commit` or "
             "`git stash --include-untracked` first."
         )
 
 
-def project(bare: Path, commit: str, folder: Path) -> str:
-    """Return the tree that a template's commit makes with this project's answers.
+def project(bare: Path, commit: str, folder: Path, record: Path) -> str:
+    """Return the tree that a template's commit makes with the answers in a record.
 
     Raises GitError, also with the message of the template's init.py.
     """
@@ -95,7 +95,7 @@ def project(bare: Path, commit: str, folder: Path) -> str:
     if not (folder / "crate").is_file():
         raise GitError(f"commit {commit[:12]} of the template has no ./crate")
     (folder / ".tools").symlink_to(TOOLS)  # where this very Python is
-    command = [sys.executable, "-B", "crate", "init", "--answers", str(TOP / RECORD)]
+    command = [sys.executable, "-B", "crate", "init", "--answers", str(record)]
     more = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     done = subprocess.run(command, cwd=folder, check=False, **more)
     if done.returncode:
@@ -104,41 +104,33 @@ def project(bare: Path, commit: str, folder: Path) -> str:
     return git(folder, "write-tree")
 
 
-def fetch(template: str, ref: str, tree: str, bare: Path) -> tuple[str, str]:
-    """Fetch the template into a bare repository. Return the commits with the tree and at the ref.
+def fetch(tree: str, bare: Path) -> tuple[str, str]:
+    """Fetch this template into a bare repository. Return its commits: with a tree, and the newest.
 
-    Ends the program if it has no such commit.
+    Ends the program if it has no commit with the tree.
     """
-    if Path(template).expanduser().is_dir():
-        template = str(Path(template).expanduser().resolve())
     git(bare.parent, "init", "--quiet", "--bare", str(bare))
     (bare / "info").mkdir(exist_ok=True)
     (bare / "info/exclude").write_text("/.tools\n")  # a link, beside what a commit makes
-    refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-    try:
-        git(bare, "fetch", "--quiet", "--update-shallow", "--", template, *refs)
-    except GitError as error:
-        fail(f"git cannot fetch {template!r} ({error}): check --template.")
-    try:
-        new = git(bare, "rev-parse", "--verify", f"{ref}^{{commit}}")
-    except GitError:
-        fail(f"{template} has no branch, tag or commit {ref!r}: name one with --ref.")
+    refs = ("+refs/*:refs/*", "+HEAD:refs/made/newest")
+    git(bare, "fetch", "--quiet", "--update-shallow", "--", str(TOP), *refs)
+    new = git(bare, "rev-parse", "refs/made/newest")
     commits = (line.split() for line in git(bare, "log", "--all", "--format=%H %T").splitlines())
     old = next((commit for commit, its in commits if its == tree), None)
     if not old:
         fail(
-            f"{template} has no commit with the tree {tree}, which {RECORD} says the project was "
-            "made from: put in the tree of the commit that comes next to it, from what `git log "
-            "--format='%T %h %s'` lists in the template."
+            f"{TOP} has no commit with the tree {tree}, which {RECORD} says the project was made "
+            "from: clone the template with its whole history, or put in the tree of the commit "
+            "that comes next to it, from what `git log --format='%T %h %s'` lists."
         )
     return old, new
 
 
-def changed(before: str, after: str, *options: str) -> set[str]:
-    """Return the paths that differ between two commits of the project's repository."""
+def changed(top: Path, before: str, after: str, *options: str) -> set[str]:
+    """Return the paths that differ between two commits of a project's repository."""
     paths = options[options.index("--") :] if "--" in options else ()
     options = options[: len(options) - len(paths)]
-    return set(listed(TOP, "diff", "--name-only", "--no-renames", *options, before, after, *paths))
+    return set(listed(top, "diff", "--name-only", "--no-renames", *options, before, after, *paths))
 
 
 def kind(path: str) -> tuple[PurePosixPath, str]:
@@ -146,30 +138,30 @@ def kind(path: str) -> tuple[PurePosixPath, str]:
     return PurePosixPath(path).parent, PurePosixPath(path).suffix
 
 
-def merge(old: str, new: str) -> dict[str, list[str]]:
+def merge(top: Path, old: str, new: str) -> dict[str, list[str]]:
     """Merge the difference of two commits into the work tree and the index. Return what to report.
 
     That is, each with its paths: `conflicts`, with git's markers in them; `locks` and `made`, which
     both sides changed and which are the project's still; `deleted` in the project, or `kept` there,
     while the template has it changed, or no longer.
     """
-    here = set(listed(TOP, "ls-tree", "-r", "--name-only", "HEAD"))
-    added = changed(old, new, "--diff-filter=A") - here
+    here = set(listed(top, "ls-tree", "-r", "--name-only", "HEAD"))
+    added = changed(top, old, new, "--diff-filter=A") - here
     for path in sorted(added):
-        if os.path.lexists(TOP / path):  # git overwrites files that it ignores
+        if os.path.lexists(top / path):  # git overwrites files that it ignores
             raise GitError(
                 f"{path}, which git ignores here, is new in the template: move yours away"
             )
-    both = changed(old, new) & changed(old, "HEAD") & changed(new, "HEAD")
+    both = changed(top, old, new) & changed(top, old, "HEAD") & changed(top, new, "HEAD")
     try:
-        git(TOP, "cherry-pick", "--no-commit", "--allow-empty", new)
+        git(top, "cherry-pick", "--no-commit", "--allow-empty", new)
     except GitError as error:
-        if not listed(TOP, "ls-files", "--unmerged"):
+        if not listed(top, "ls-files", "--unmerged"):
             raise GitError(f"git cannot merge: {error}") from None
-    git(TOP, "rm", "-r", "--quiet", "--force", "--ignore-unmatch", "--", MACHINERY)
-    git(TOP, "checkout", "--quiet", new, "--", MACHINERY)
+    git(top, "rm", "-r", "--quiet", "--force", "--ignore-unmatch", "--", MACHINERY)
+    git(top, "checkout", "--quiet", new, "--", MACHINERY)
     stages: dict[str, set[str]] = {}
-    for line in listed(TOP, "ls-files", "--unmerged"):
+    for line in listed(top, "ls-files", "--unmerged"):
         facts, _, path = line.partition("\t")
         stages.setdefault(path, set()).add(facts.split()[2])
     tell: dict[str, list[str]] = {
@@ -178,45 +170,45 @@ def merge(old: str, new: str) -> dict[str, list[str]]:
     for path in sorted(both | stages.keys()):
         lock = any(fnmatch(path, pattern) for pattern in LOCKS)
         if path == RECORD:
-            git(TOP, "checkout", "--quiet", new, "--", path)
+            git(top, "checkout", "--quiet", new, "--", path)
         elif path in here and (lock or (path in MADE and path in stages)):
-            git(TOP, "checkout", "--quiet", "HEAD", "--", path)
+            git(top, "checkout", "--quiet", "HEAD", "--", path)
             tell["locks" if lock else "made"].append(path)
         elif path not in stages:
             continue
         elif "2" not in stages[path]:
-            git(TOP, "rm", "--quiet", "--force", "--", path)
+            git(top, "rm", "--quiet", "--force", "--", path)
             tell["deleted"].append(path)
         elif "3" not in stages[path]:
-            git(TOP, "checkout", "--quiet", "HEAD", "--", path)
+            git(top, "checkout", "--quiet", "HEAD", "--", path)
             tell["kept"].append(path)
         else:
             tell["conflicts"].append(path)
     tell["lock"] = sorted(both & {"pyproject.toml"}) + tell["locks"]
     # A new file whose kind was deleted here, such as the sample's tests.
-    before = set(listed(TOP, "ls-tree", "-r", "--name-only", old))
+    before = set(listed(top, "ls-tree", "-r", "--name-only", old))
     for path in sorted(p for p in added if not p.startswith(f"{MACHINERY}/")):
         beside = {p for p in before if kind(p) == kind(path)}
-        if beside and not beside & here and listed(TOP, "ls-files", "--", path):
-            git(TOP, "rm", "--quiet", "--force", "--", path)
+        if beside and not beside & here and listed(top, "ls-files", "--", path):
+            git(top, "rm", "--quiet", "--force", "--", path)
             tell["deleted"].append(path)
     return tell
 
 
-def update(template: str, ref: str, replace: bool) -> int:
-    """Merge the template and print what to do next. Return 1 if there are conflicts."""
-    tree = recorded()
-    check_clean()
+def update(top: Path, replace: bool) -> int:
+    """Merge this template into a project. Return 1 if there are conflicts."""
+    tree = recorded(top)
+    check_clean(top)
     started = False
     try:
         with tempfile.TemporaryDirectory(prefix="template-") as temporary:
             bare = Path(temporary, "template.git")
-            old, new = fetch(template, ref, tree, bare)
+            old, new = fetch(tree, bare)
             if git(bare, "rev-parse", f"{new}^{{tree}}") == tree:
                 say(f"Nothing to do: the project was made from the template's {new[:12]}.")
                 return 0
             trees = [
-                project(bare, commit, Path(temporary, name).resolve())
+                project(bare, commit, Path(temporary, name).resolve(), top / RECORD)
                 for name, commit in (("old", old), ("new", new))
             ]
             one = git(bare, "commit-tree", trees[0], "-m", "The project as it was made")
@@ -224,29 +216,29 @@ def update(template: str, ref: str, replace: bool) -> int:
             two = git(bare, "commit-tree", trees[1], "-p", one, "-m", words)
             git(bare, "update-ref", "refs/made/new", two)
             # No reference here keeps the two commits: git forgets them in time.
-            git(TOP, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", "--", str(bare), two)
-        edited = changed(one, "HEAD", "--", MACHINERY)
+            git(top, "fetch", "--quiet", "--no-write-fetch-head", "--no-tags", "--", str(bare), two)
+        edited = changed(top, one, "HEAD", "--", MACHINERY)
         if edited and not replace:
             fail(
                 f"{MACHINERY}/ is replaced whole, and yours was edited: take what you need of "
                 f"{', '.join(sorted(edited))} elsewhere, then lose the edits with --replace."
             )
         started = True
-        tell = merge(one, two)
+        tell = merge(top, one, two)
     except GitError as error:
-        take_back(started)
+        take_back(top, started)
         fail(f"The project was not updated: {str(error).rstrip('.')}.")
     except BaseException:  # Ctrl-C
-        take_back(started)
+        take_back(top, started)
         raise
     say(f"The template's {old[:12]} … {new[:12]} is merged, staged and not committed.")
     return report(tell)
 
 
-def take_back(started: bool) -> None:
+def take_back(top: Path, started: bool) -> None:
     """Undo a merge. The work tree was clean before it."""
     if started:
-        git(TOP, "reset", "--quiet", "--hard")
+        git(top, "reset", "--quiet", "--hard")
 
 
 def report(tell: dict[str, list[str]]) -> int:
@@ -271,7 +263,10 @@ def report(tell: dict[str, list[str]]) -> int:
 
 def main(options: Namespace) -> int:
     """Run the command; see the top of this file."""
+    top = Path(options.into).expanduser().resolve()
+    if not top.is_dir():
+        fail(f"{top} is no folder: name the project's with --into.")
     try:
-        return update(options.template, options.ref, options.replace)
+        return update(top, options.replace)
     except KeyboardInterrupt:
         sys.exit("\nERROR: It was stopped before it was done: the project is as it was.")
