@@ -42,7 +42,7 @@ RUN --mount=type=cache,id=apt,target=/mnt/cache,sharing=locked \
 # shell sets its own PATH, hence the profile. finish_tree.py compiles bytecode and sets all times to 1980-01-01
 # (315532800), so that the same packages make the same layer.
 ENV VIRTUAL_ENV=/app/.venv
-RUN --mount=type=bind,source=torchcrate/stages/install/finish_tree.py,target=/mnt/finish_tree.py \
+RUN --network=none --mount=type=bind,source=torchcrate/stages/install/finish_tree.py,target=/mnt/finish_tree.py \
     python3.11 -m venv --without-pip $VIRTUAL_ENV \
     && echo /app/src > $VIRTUAL_ENV/lib/python3.11/site-packages/app_src.pth \
     && echo "PATH=$VIRTUAL_ENV/bin:\$PATH" > /etc/profile.d/venv.sh \
@@ -76,7 +76,7 @@ ARG DEPENDENCY_GROUPS=main
 ARG DEV_GROUPS=dev
 ARG EXTRAS=
 ARG TORCH_INDEX_URL=
-RUN --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/locks \
+RUN --network=none --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/locks \
     --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
     --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
     --mount=type=bind,source=locks,target=/mnt/project/locks \
@@ -182,7 +182,7 @@ FROM tools AS checked
 COPY --from=extensions /metadata/1 /mnt/torch
 COPY --from=settled /metadata/1 /mnt/settled
 ARG TORCH_BUILD
-RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
+RUN --network=none --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,from=new,source=/metadata/1,target=/mnt/new \
     --mount=type=bind,from=sources,source=/metadata/1,target=/mnt/sources \
     --mount=type=bind,source=torchcrate/stages/install,target=/mnt/install \
@@ -191,7 +191,7 @@ RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
 
 # Your code, with the time of all other files: the same code makes the same layer in any checkout.
 COPY src /layers/1/app/src
-RUN find /layers -exec touch --no-dereference --date=@315532800 {} +
+RUN --network=none find /layers -exec touch --no-dereference --date=@315532800 {} +
 
 
 # ---- venv: what runtime and dev share ----

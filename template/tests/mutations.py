@@ -406,7 +406,7 @@ RUNTIME = [
         f"{FILES}test_times",
         "different times",
         # With a file of its own: BuildKit's cache holds the layer that differs in nothing but time.
-        replace("Dockerfile", "RUN find /layers -exec touch", "RUN date >/layers/1/app/src/date #"),
+        replace("Dockerfile", "find /layers -exec touch", "date >/layers/1/app/src/date #"),
         apart="other edits change the times above it",
     ),
     Mutation(
@@ -518,8 +518,8 @@ RUNTIME = [
         "10001:10001 owns ['app/src'",
         replace(
             "Dockerfile",
-            "RUN find /layers ",
-            "RUN chown -R 10001:10001 /layers/1/app/src && find /layers ",
+            "find /layers ",
+            "chown -R 10001:10001 /layers/1/app/src && find /layers ",
         ),
     ),
     Mutation(
