@@ -122,10 +122,9 @@ class Run:
         self.contender.edit_code()
         self.build(home, "code edit: build", only)
         self.push(home, "code edit: push", "code")
-        for edit, (package, requirement) in contenders.EDITS.items():
-            if edit != ADD and self.contender.project == "sample":
-                continue
-            self.edit(home, edit, package, requirement)
+        for edit in self.contender.edits:
+            if edit == ADD or self.contender.project != "sample":
+                self.edit(home, edit, *contenders.EDITS[edit])
         cache = f"--cache-to=type=registry,ref={self.image}:cache,mode=max"
         self.build(home, "export the cache", only, cache)
         home.remove()
@@ -317,6 +316,8 @@ def measure(
         # Each part of all of them, one right after the other: the host's speed may drift.
         for run in runs:
             name = run.contender.name
+            if part == "bump" and not run.contender.bumps:
+                continue
             results.part(name, part, partial(scene, run), run.figures)
             with suppress(FileNotFoundError):  # it pushed nothing in this run
                 registry.forget(name)

@@ -73,6 +73,9 @@ class Contender:
     build: str  # the torch build
     wheels: Path | None  # a folder to take torch from
     project: str = "sample"  # of PROJECTS
+    # Those of EDITS to measure. Where torch and all else are in one layer, each costs the same.
+    edits = (ADD,)
+    bumps = False  # whether to measure another torch, which then costs what an edit costs
 
     def prepare(self, like: Path | None = None) -> None:
         """Fill the folder with the project, in this contender's form.
@@ -240,6 +243,8 @@ class Uv(Contender):
 class TorchFirst(Contender):
     """What a careful engineer writes by hand: torch first, uv and two requirements files."""
 
+    edits, bumps = tuple(EDITS), True
+
     def shape(self) -> None:
         """Write its Dockerfile, and constrain uv to the others' versions."""
         self.remove_ours()
@@ -281,6 +286,8 @@ class TorchFirst(Contender):
 
 class Ours(Contender):
     """This repository's own image."""
+
+    edits, bumps = tuple(EDITS), True
 
     def lock(self) -> None:
         """Lock as torchcrate/README.md says."""

@@ -4,6 +4,7 @@ It needs matplotlib, which `./crate bench` installs for it.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -77,18 +78,19 @@ def draw(results: dict, file: Path) -> None:
     """Write one PNG for each picture, named after the JSON file."""
     names = [name for name in COLOURS if name in results]
     for name, title, scale, all_bars in PICTURES:
-        bars = [bar for bar in all_bars if all(bar[1] in results[one] for one in names)]
+        bars = [bar for bar in all_bars if any(bar[1] in results[one] for one in names)]
         figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
         width = 0.8 / len(names)
         for i, contender in enumerate(names):
-            found = [
-                sum(results[contender][scene][figure_] for figure_ in figures.split("+"))
+            found = [  # of edits that all cost the same, it has only the first
+                sum(results[contender].get(scene, {}).get(f, math.nan) for f in figures.split("+"))
                 for _, scene, figures in bars
             ]
             heights = [value if name == "seconds" else max(value / MB, 0.001) for value in found]
             places = [bar + (i - (len(names) - 1) / 2) * width for bar in range(len(bars))]
             drawn = axes.bar(places, heights, width, label=contender, color=COLOURS[contender])
             said = [f"{height:,.0f}" if height >= 100 else f"{height:.2g}" for height in heights]
+            said = [text.replace("nan", "") for text in said]
             axes.bar_label(drawn, said, fontsize=8)
         axes.set_xticks(range(len(bars)), [label for label, _, _ in bars], fontsize=9)
         axes.set_yscale(scale)

@@ -54,7 +54,8 @@ Build {build}, {packages} packages beside torch's, {machine}, one run of `./crat
 ratios to torch first's.
 limit: what no image can do without, as programs on the same machine: the wheels' bytes, uv that
 reads, checks and unpacks them, and Python that compiles them. Builds end in the build cache or in
-the registry, as in CI.
+the registry, as in CI. Where torch and all else are in one layer, each edit costs what the first
+one does.
 """
 
 
