@@ -229,8 +229,10 @@ class Limit:
         split_locks.split(self.ours.folder, locks, self.ours.build, *groups)
         names = ("torch", "settled", "new")
         named = [f"--requirement={locks / name}.txt" for name in names]
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        download += ["--require-hashes", "--only-binary=:all:", f"--dest={wheels}", *named]
+        python = TOP / ".tools/uv/bin/python"  # the one with pip
+        download = [python, "-m", "pip", "download", "--quiet", "--no-deps", *named]
+        download += ["--require-hashes", "--only-binary=:all:", f"--dest={wheels}"]
+        download += ["--python-version=3.11"]
         download += [f"--find-links={self.ours.wheels}"] if self.ours.wheels else []
         contenders.run(*download, folder=TOP)
         sizes = {file: file.stat().st_size for file in wheels.glob("*.whl")}
