@@ -80,9 +80,11 @@ RUN --network=none --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/
     --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
     --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
     --mount=type=bind,source=locks,target=/mnt/project/locks \
-    PYTHONPATH=/opt/uv/pip.whl python3.11 -B /mnt/locks/split_locks.py /mnt/project /locks \
+    export PYTHONPATH=/opt/uv/pip.whl \
+    && python3.11 -B /mnt/locks/split_locks.py /mnt/project /locks \
         --build "$TORCH_BUILD" --index-url "$INDEX_URL" --torch-index-url "$TORCH_INDEX_URL" \
-        --groups "$DEPENDENCY_GROUPS" --dev-groups "$DEV_GROUPS" --extras "$EXTRAS"
+        --groups "$DEPENDENCY_GROUPS" --dev-groups "$DEV_GROUPS" --extras "$EXTRAS" \
+    && python3.11 -B /mnt/locks/dist_info.py /mnt/project/pyproject.toml /locks/project
 
 
 # ---- settled: the dependencies in locks/settled.txt, which is most of them ----
@@ -189,7 +191,9 @@ RUN --network=none --mount=type=bind,from=locks,source=/locks/torch.txt,target=/
     PYTHONPATH=/opt/uv/pip.whl python3.11 -B /mnt/install/check_trees.py /mnt/torch.txt \
         /mnt/torch /mnt/settled /mnt/new /mnt/sources
 
-# Your code, with the time of all other files: the same code makes the same layer in any checkout.
+# Your project's name, version and commands, and your code, with the time of all other files: the same code makes the
+# same layer in any checkout.
+COPY --from=locks /locks/project /layers/1
 COPY src /layers/1/app/src
 RUN --network=none find /layers -exec touch --no-dereference --date=@315532800 {} +
 
@@ -252,21 +256,23 @@ RUN --mount=type=bind,from=locks,source=/locks,target=/mnt/locks \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     /mnt/stages/install/wheels.sh poetry.lock /mnt/locks/dev.txt \
     && TREE='' /mnt/stages/install/sources.sh /mnt/locks/dev-sources.txt \
+    && cp -r /mnt/locks/project/. / \
     && /mnt/stages/dev/hold-torch.sh /mnt/torch.txt src
 
 COPY pyproject.toml poetry.lock ./
 COPY src src
 COPY tests tests
 
-ENV HOME=/tmp
+ENV HOME=/tmp USER=dev
 CMD ["bash"]
 
 
 # ---- runtime: what you ship ----
 FROM venv AS runtime
 
-# torch, triton and matplotlib write caches below HOME. /tmp works for any user.
-ENV HOME=/tmp
+# torch, triton and matplotlib write caches below HOME. /tmp works for any user. Libraries ask for the user's name
+# (Python's getpass), and a uid has none.
+ENV HOME=/tmp USER=app
 # All GPUs, for container runtimes that read these instead of `--gpus`. Not in Dockerfile.cpu:
 # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -26,6 +26,7 @@ from poetry.core.packages.project_package import ProjectPackage
 from template.init import ABOUT_TEMPLATE
 from torchcrate.check import cpu_dockerfile
 from torchcrate.host import TOP
+from torchcrate.stages.locks import dist_info
 from torchcrate.stages.locks.split_locks import ROOTS
 
 PYTHON = ">=3.11,<3.12"  # the images'
@@ -248,6 +249,10 @@ def find_command(
     """Return the command that the container starts: `named`, or else one found in the project."""
     if named:
         return words(named)
+    name, _ = dist_info.named(pyproject)
+    scripts = dist_info.entry_points(pyproject).get("console_scripts", {}) if name else {}
+    if scripts:
+        return [name if name in scripts else next(iter(scripts))]
     modules = {}  # {module for `python -m`: its rank}
     for name in files:
         for source, target in code.items():
@@ -255,18 +260,11 @@ def find_command(
                 path = PurePosixPath(target) / name[len(source) :].lstrip("/")
                 if path.name == "__main__.py" and len(path.parts) > 1:
                     modules[".".join(path.parent.parts)] = (0, len(path.parts), str(path))
-                elif len(path.parts) == 1 and path.suffix == ".py":
+                elif len(path.parts) == 1 and path.suffix == ".py" and path.name != "__init__.py":
                     usual = ("train.py", "main.py", "run.py")
                     rank = usual.index(path.name) if path.name in usual else len(usual)
                     modules[path.stem] = (1, rank, str(path))
-    if modules:
-        return ["python", "-m", min(modules, key=modules.get)]
-    scripts = table(pyproject, "project", "scripts") | table(pyproject, "tool", "poetry", "scripts")
-    entries = [entry for entry in scripts.values() if isinstance(entry, str) and ":" in entry]
-    if entries:
-        module, _, function = entries[0].partition(":")
-        return ["python", "-c", f"import {module} as m; raise SystemExit(m.{function}())"]
-    return ["python"]
+    return ["python", "-m", min(modules, key=modules.get)] if modules else ["python"]
 
 
 def read_project(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torchcrate import build, host
 from torchcrate.host import TOP, fail, say
-from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks import dist_info, split_locks
 from torchcrate.stages.locks.split_locks import PACKAGES, LockError
 from torchcrate.tools import beside
 
@@ -55,6 +55,7 @@ def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None
             install(venv, *pip, *how, "--requirement", file, PATH=path)
 
     site = venv / "lib" / "python3.11" / "site-packages"
+    dist_info.write(split_locks.read(TOP / "pyproject.toml"), venv, str(venv / "bin/python"))
     code = [(TOP / name, target) for name, target in build.code().items()]
     found = {path if target == "/app/src" else path.parent for path, target in code}
     (site / "app_src.pth").write_text("".join(f"{folder}\n" for folder in sorted(found)))

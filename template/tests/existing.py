@@ -54,6 +54,9 @@ dependencies = [
     "torchvision (==0.24.1)",
 ]
 
+[project.scripts]
+waves = "ocean.waves:main"
+
 [tool.poetry]
 packages = [{ include = "ocean", from = "src" }]
 
@@ -66,7 +69,12 @@ addopts = [
 requires = ["poetry-core>=2.0,<3.0"]
 build-backend = "poetry.core.masonry.api"
 """,
-    "src/ocean/__init__.py": "",
+    # Works only where the project's own metadata is.
+    "src/ocean/__init__.py": """\
+from importlib.metadata import version
+
+__version__ = version("ocean")
+""",
     "src/ocean/waves.py": "import torch\n\n\ndef main():\n    print('waves', torch.__version__)\n",
     "src/ocean/__main__.py": "from ocean.waves import main\n\nmain()\n",
     "train.py": "import ocean.waves\n\nocean.waves.main()\n",

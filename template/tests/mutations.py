@@ -35,6 +35,7 @@ STUBS = "dev/test_held_torch_on_stubs.py::"
 BUILD = "torch/test_torch_build.py::"
 COMPUTES = "torch/test_torch_computes.py::"
 LOCKS = "torch/test_locked_packages.py::"
+SCRIPT = '[project.scripts]\ntrain = "digits.__main__:main"'
 FILES = "runtime/test_files.py::"
 SLIM = "runtime/test_slim.py::"
 RIGHTS = "runtime/test_permissions.py::"
@@ -244,6 +245,23 @@ TORCH = [
         "'pytest': 'installed ",
         replace("Dockerfile", "source=/locks/new.txt", "source=/locks/dev.txt"),
         apart=FROM_BASE,
+    ),
+    Mutation(
+        "your project's own version is not there",
+        f"{LOCKS}test_installed_packages",
+        "'torchcrate': 'installed None",
+        replace("Dockerfile", "COPY --from=locks /locks/project /layers/1\n"),
+        apart=FROM_BASE,
+    ),
+    Mutation(
+        "your command runs in the system's Python",
+        f"{LOCKS}test_own_commands",
+        "train begins with #!/usr/bin/python3",
+        (
+            *replace("pyproject.toml", "[dependency-groups]", f"{SCRIPT}\n[dependency-groups]"),
+            *as_root("RUN sed -i 1s:.*:#!/usr/bin/python3: /app/.venv/bin/train"),
+        ),
+        apart="the command is in no other",
     ),
     Mutation(
         "a package that no lock names",
@@ -545,6 +563,13 @@ RUNTIME = [
         f"{RUNS}test_home_and_torch",
         "Permission denied: '/root/.cache",
         at_end("runtime", "ENV HOME=/root"),
+    ),
+    Mutation(
+        "the user has no name",
+        f"{RUNS}test_home_and_torch",
+        "uid not found: 12345",
+        at_end("runtime", "ENV USER="),
+        apart="another edit makes this test fail",
     ),
     Mutation(
         "the entrypoint is a shell, as in the article",

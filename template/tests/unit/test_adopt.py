@@ -104,7 +104,11 @@ DEV_LINES = {
     "src": ["src", "train.py"],
     "scripts": ["models", "evaluate.py", "train.py"],
 }
-STARTS = {"flat": '"-m", "wordcount"', "src": '"-m", "ocean"', "scripts": '"-m", "train"'}
+STARTS = {
+    "flat": '["python", "-m", "wordcount"]',
+    "src": '["waves"]',
+    "scripts": '["python", "-m", "train"]',
+}
 NAMES = {"flat": "word-count", "src": "ocean", "scripts": "scripts"}
 
 
@@ -115,7 +119,7 @@ def test_project_in_images(project, layout):
     for dockerfile in ("Dockerfile", "Dockerfile.cpu"):
         copied = lines(folder, dockerfile, r"^COPY (.+ /layers/1/app/src.*)$")
         assert copied == CODE_LINES[layout]
-        assert lines(folder, dockerfile, r"^CMD (.+)")[-1] == f'["python", {STARTS[layout]}]'
+        assert lines(folder, dockerfile, r"^CMD (.+)")[-1] == STARTS[layout]
         dev = lines(folder, dockerfile, r"^COPY (\S+) \1$")
         assert dev == DEV_LINES[layout]
         groups = ["dev"] if layout == "flat" else [""]  # docs is optional
@@ -571,8 +575,24 @@ def test_poetry_script(project):
     files |= {"src/ocean/__main__.py": None, "train.py": None}
     folder = project("src", files=files)
     adopted(folder)
-    expected = '["python", "-c", "import ocean.waves as m; raise SystemExit(m.main())"]'
-    assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == expected
+    assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == '["go"]'
+
+
+@pytest.mark.parametrize(("names", "starts"), [(("a", "ocean"), "ocean"), (("b", "a"), "b")])
+def test_several_scripts(project, names, starts):
+    """The one with the project's name, or else the first."""
+    scripts = "".join(f'{name} = "ocean.waves:main"\n' for name in names)
+    folder = project("src", files=edited("src", 'waves = "ocean.waves:main"\n', scripts))
+    adopted(folder)
+    assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == f'["{starts}"]'
+
+
+def test_no_program(project):
+    """A package at the top is none."""
+    gone = dict.fromkeys(("train.py", "evaluate.py", "models/net.py"))
+    said = adopted(folder := project("scripts", files={**gone, "__init__.py": ""}))
+    assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == '["python"]'
+    assert "The container starts: python (if not, say --command 'COMMAND')" in said
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))

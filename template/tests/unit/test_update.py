@@ -105,7 +105,7 @@ def test_both_sides_stay(folders):
     edit(template, "Dockerfile", "# ---- base:", "# Newer.\n# ---- base:")
     (template / "newer.md").write_text(f"Of {OLD_PACKAGE}:\n\n    python -m {OLD_PACKAGE}\n")
     (template / "docs/ci.md").unlink()
-    edit(project, "Dockerfile", 'ENV HOME=/tmp\nCMD ["bash"]', '# Mine.\nCMD ["bash"]')
+    edit(project, "Dockerfile", 'ENV HOME=/tmp USER=dev\nCMD ["bash"]', '# Mine.\nCMD ["bash"]')
     append(project, "README.md", "\nMine.\n")
     edit(project, ".template.toml", "# What this", "# Mine: what this")  # beside the tree's line
     (project / "mine.md").write_text("Mine.\n")
@@ -137,7 +137,7 @@ def test_both_sides_stay(folders):
 
 # What a project edits by right, and what the template may change in the same file.
 EDITS = {
-    "Dockerfile": ('ENV HOME=/tmp\nCMD ["bash"]', "# ---- base:"),
+    "Dockerfile": ('ENV HOME=/tmp USER=dev\nCMD ["bash"]', "# ---- base:"),
     "pyproject.toml": ("# Yours, in", "[build-system]"),
     "apt/runtime.txt": ("# Packages that apt installs", None),
     "tests/test_data.py": ("import pytest", None),

@@ -5,7 +5,7 @@ import tomllib
 
 from packaging.markers import Marker
 
-from torchcrate.stages.locks import split_locks
+from torchcrate.stages.locks import dist_info, split_locks
 
 INSTALLED = """
 import importlib.metadata as m, json
@@ -40,7 +40,7 @@ def of_poetry(project, platform, groups, extras):
 
 
 def test_installed_packages(host, image, machine, torch_lock, seen):
-    """The packages are those of the torch lock, and of poetry.lock's chosen groups and extras."""
+    """They are those of the torch lock, of poetry.lock's chosen groups and extras, and yours."""
     installed = json.loads(host.check_output("python -c %s", INSTALLED))
     found = {split_locks.normalize(name): version for name, version in installed}
     assert len(found) == len(installed), "a package is there twice"
@@ -52,6 +52,8 @@ def test_installed_packages(host, image, machine, torch_lock, seen):
     release = host.check_output("python -c 'import platform; print(platform.python_version())'")
     platform = {**PLATFORM, "platform_machine": machine, "python_full_version": release}
     locked = of_poetry(image.project, platform, groups, extras) | torch_lock
+    own, version = dist_info.named(split_locks.read(image.project / "pyproject.toml"))
+    locked |= {split_locks.normalize(own): version} if own else {}
     wrong = {
         name: f"installed {found.get(name)}, locked {locked.get(name)}"
         for name in found.keys() | locked.keys()
@@ -59,3 +61,13 @@ def test_installed_packages(host, image, machine, torch_lock, seen):
     }
     assert not wrong, f"not as locked: {wrong}"
     seen(f"{len(found)} packages")
+
+
+def test_own_commands(host, image, seen):
+    """The commands of [project.scripts] are on PATH and run in /app/.venv."""
+    points = dist_info.entry_points(split_locks.read(image.project / "pyproject.toml"))
+    commands = points.get("console_scripts", {})
+    for command in commands:
+        first = host.check_output("head -1 $(command -v %s)", command)
+        assert first == "#!/app/.venv/bin/python", f"{command} begins with {first}"
+    seen(", ".join(commands) or "pyproject.toml has none")
