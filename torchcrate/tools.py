@@ -8,6 +8,7 @@ from __future__ import annotations  # a Mac's own Python is 3.9
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from torchcrate.host import TOP, fail, say
 
 TOOLS = (TOP / ".tools").resolve()
 MORE: list[Path] = []  # more locks for `tests`: requirements files with hashes
+# pip's settings that say where packages come from.
+SOURCES = "cert|client-cert|extra-index-url|index-url|proxy|retries|timeout|trusted-host"
 # Without bytecode Poetry takes two more seconds to start. It cannot write any if the user may not
 # write to .tools or has set PYTHONDONTWRITEBYTECODE.
 INSTALL = ("uv", "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "--python")
@@ -50,6 +53,21 @@ def environment() -> dict[str, str]:
         "POETRY_SYSTEM_GIT_CLIENT": "true",
         "VIRTUAL_ENV": f"{TOOLS}/poetry",
     }
+
+
+def pip_environment(python: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Return the variables for a Python's pip: of its settings only where packages come from.
+
+    Others, such as `target` or `user`, would install elsewhere.
+    """
+    config = [python, "-m", "pip", "config", "list"]
+    done = subprocess.run(config, env=environment, capture_output=True, text=True, check=False)
+    found = {name: value for name, value in environment.items() if not name.startswith("PIP_")}
+    for section in ("global", "install", ":env:"):  # as pip ranks them
+        for name, value in re.findall(rf"^{section}\.({SOURCES})='(.*)'$", done.stdout, re.M):
+            found[f"PIP_{name.upper().replace('-', '_')}"] = value.replace("\\n", " ").strip()
+    index = {"PIP_INDEX_URL": environment["INDEX_URL"]} if environment["INDEX_URL"] else {}
+    return {**found, **index, "PIP_CONFIG_FILE": os.devnull}
 
 
 def ready(name: str) -> tuple[Path, dict[str, str]]:
@@ -127,9 +145,8 @@ def poetry(environment: dict[str, str]) -> None:
                 "(Debian and Ubuntu: apt-get install python3-venv)."
             )
         options = ("--quiet", "--require-hashes", "--requirement", TOP / "locks/uv.txt")
-        pip = {**environment, "PIP_INDEX_URL": environment["INDEX_URL"]}
-        pip = pip if environment["INDEX_URL"] else environment
-        must(pip, new / "bin/python", "-m", "pip", "install", *options)
+        python = new / "bin/python"
+        must(pip_environment(python, environment), python, "-m", "pip", "install", *options)
     with beside(TOOLS / "poetry") as new:
         must(environment, "uv", "venv", "--quiet", "--python", "3.11", new)
         must(environment, *INSTALL, new, "--requirement", TOP / "locks/poetry.txt")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from template import tiers
+from template.tests import wheelhouse
 from torchcrate import tools as environments
 
 
@@ -90,3 +91,29 @@ def test_venv_checks_first(tmp_path):
         assert done.returncode, done.stdout
         assert "ERROR: " in done.stderr, done.stderr
         assert subprocess.run([folder / ".venv/bin/which-python"]).returncode == 0
+
+
+def test_pips_settings(tmp_path):
+    """A user's settings cannot have pip install elsewhere; where packages come from stays."""
+    elsewhere = tmp_path / "elsewhere"
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        f"[global]\ncert = /a.crt\ntimeout = 7\nextra-index-url = https://a.example\n"
+        f"    https://b.example\n[install]\ntimeout = 9\ntarget = {elsewhere}\n"
+    )
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    given = {"PIP_CONFIG_FILE": str(config), "PIP_TARGET": str(elsewhere), "PIP_PROXY": "a:1"}
+    index = {"INDEX_URL": "https://index.example"}
+    assert environments.pip_environment(python, given | index) == index | {
+        "PIP_CERT": "/a.crt",
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_EXTRA_INDEX_URL": "https://a.example https://b.example",
+        "PIP_INDEX_URL": "https://index.example",
+        "PIP_PROXY": "a:1",
+        "PIP_TIMEOUT": "9",
+    }
+    wheel = wheelhouse.any_wheel(tmp_path, "small", "1", "cpu", [])
+    variables = environments.pip_environment(python, given | {"INDEX_URL": ""})
+    environments.must(variables, python, "-m", "pip", "install", "--no-index", "--quiet", wheel)
+    assert list(tmp_path.glob("venv/lib/*/site-packages/small*")) and not elsewhere.exists()
