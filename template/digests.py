@@ -37,7 +37,7 @@ def from_digests(
         ) from None
     versions = split_locks.versions(poetry_lock)
     family = versions.keys() & split_locks.family(poetry_lock)
-    wanted = {name: next(iter(versions[name])) for name in family}
+    wanted = {name: versions[name][0] for name in family}
     wanted |= {name: f"{version}+{build}" for name, version in lock.roots(poetry_lock).items()}
     for wheel in wheels:
         machine = next((m for m in lock.PLATFORMS if wheel["platform"].endswith(m)), None)

@@ -38,11 +38,11 @@ NO_INDEX = "# Its index is the default one."
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
 
 
-def default_build(versions: dict[str, set[str]]) -> str | None:
+def default_build(versions: dict[str, list[str]]) -> str | None:
     """Return the build on the default index, such as cu130, which torch's dependencies show."""
     for name, found in versions.items():
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
-            major, minor = next(iter(found)).split(".")[:2]
+            major, minor = found[0].split(".")[:2]
             return f"cu{major}{minor}"
     return None
 
@@ -61,17 +61,23 @@ def is_default(build: str, poetry_lock: dict) -> bool:
             text = uv_compile([torch], [], "--python-platform", PLATFORMS["x86_64"])
         except LockError:  # the default index has none
             return False
-        found = default_build({name: {v} for name, v in split_locks.pins(text).items()})
+        found = default_build({name: [v] for name, v in split_locks.pins(text).items()})
     return build == found
 
 
 def roots(poetry_lock: dict) -> dict[str, str]:
     """Return {name: version} of torch and its sisters in poetry.lock. Raises LockError without."""
     versions = split_locks.versions(poetry_lock)
-    found = {name: next(iter(versions[name])) for name in ROOTS if name in versions}
+    found = {name: versions[name] for name in ROOTS if name in versions}
     if "torch" not in found:
         raise LockError("pyproject.toml does not name torch: run `poetry add torch==VERSION`.")
-    return found
+    for name, several in found.items():
+        if len(several) > 1:
+            raise LockError(
+                f"poetry.lock has {name} {' and '.join(several)} for Linux, and an image has one: "
+                "leave one in pyproject.toml whose marker holds there, then run `./crate lock`."
+            )
+    return {name: version for name, (version,) in found.items()}
 
 
 def uv_compile(requirements: list[str], constraints: list[str], *options: str) -> str:
@@ -110,7 +116,7 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
         options += ["--index", f"{TORCH_INDEX_URL}/{build}"]
     # Poetry locks some packages once for each set of platforms. uv chooses one itself.
     constraints = [
-        f"{name}=={next(iter(versions))}"
+        f"{name}=={versions[0]}"
         for name, versions in split_locks.versions(poetry_lock).items()
         if len(versions) == 1 and name not in family and name not in wanted
     ]

@@ -50,6 +50,51 @@ def test_default_build_without_cuda(monkeypatch, build, carried):
     assert len(asked) == 1  # uv is not asked if it is not needed
 
 
+def two_torches(first, second):
+    """Return a poetry.lock with torch 2.6.0 and 2.2.2, and a marker for each."""
+    found = poetry_lock(torch="2.6.0")
+    found["package"] += poetry_lock(torch="2.2.2")["package"]
+    for package, marker in zip(found["package"], (first, second), strict=True):
+        package["markers"] = marker
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "version"),
+    [
+        ("sys_platform != 'darwin'", "sys_platform == 'darwin'", "2.6.0"),
+        ("sys_platform == 'win32'", {"main": "sys_platform == 'linux'"}, "2.2.2"),
+        ("python_version < '3.11'", "python_version >= '3.11'", "2.2.2"),
+        ("platform_machine == 'arm64'", "platform_machine == 'aarch64'", "2.2.2"),
+    ],
+)
+def test_one_torch_for_images(monkeypatch, first, second, version):
+    """On any machine: a lock is made on a Mac too."""
+    monkeypatch.setattr("sys.platform", "darwin")
+    found = two_torches(first, second)
+    assert lock.roots(found) == {"torch": version}
+    pin = f"torch==={version}+cu126 --hash=sha256:{DIGEST}\n"
+    split_locks.check_fit("cu126", pin, found)
+    found["package"].reverse()
+    assert lock.roots(found) == {"torch": version}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("", ""),
+        ("platform_machine == 'x86_64'", "platform_machine == 'aarch64'"),
+        ("extra == 'old'", "extra == 'new' and extra != 'old'"),
+    ],
+)
+def test_two_torches_for_images(first, second):
+    found = two_torches(first, second)
+    with pytest.raises(LockError, match=r"has torch 2\.6\.0 and 2\.2\.2 for Linux"):
+        lock.roots(found)
+    with pytest.raises(LockError, match=r"where poetry.lock has 2\.6\.0 and 2\.2\.2"):
+        split_locks.check_fit("cu126", f"torch===2.6.0 --hash=sha256:{DIGEST}\n", found)
+
+
 def test_missing_packages(monkeypatch):
     wheels = {name: ("1.0", {DIGEST}) for name in ("torch", "triton", "cmake", "lit")}
     monkeypatch.setattr(lock, "from_index", lambda *_: {"x86_64": wheels})

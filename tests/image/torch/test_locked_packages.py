@@ -12,14 +12,6 @@ import importlib.metadata as m, json
 print(json.dumps([[d.metadata["Name"], d.version] for d in m.distributions(path=[
     "/app/.venv/lib/python3.11/site-packages"])]))
 """
-PLATFORM = {
-    "python_version": "3.11",
-    "sys_platform": "linux",
-    "platform_system": "Linux",
-    "os_name": "posix",
-    "implementation_name": "cpython",
-    "platform_python_implementation": "CPython",
-}
 
 
 def of_poetry(project, platform, groups, extras):
@@ -50,7 +42,7 @@ def test_installed_packages(host, image, machine, torch_lock, seen):
     groups = {*wanted, split_locks.EXTENSIONS}
     extras = split_locks.listed(image.build_arg("EXTRAS"))
     release = host.check_output("python -c 'import platform; print(platform.python_version())'")
-    platform = {**PLATFORM, "platform_machine": machine, "python_full_version": release}
+    platform = {**split_locks.LINUX, "platform_machine": machine, "python_full_version": release}
     locked = of_poetry(image.project, platform, groups, extras) | torch_lock
     own, version = dist_info.named(split_locks.read(image.project / "pyproject.toml"))
     locked |= {split_locks.normalize(own): version} if own else {}

@@ -46,6 +46,13 @@ EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
 PARTS = ("settled", "new", "sources", "dev", "dev-sources")
 TAGS = frozenset(sys_tags())  # of the wheels that this Python can install
+# The images, as markers see them. `./crate lock` runs on other machines too.
+MACHINES = ("x86_64", "aarch64")
+LINUX = {
+    **{"python_version": "3.11", "implementation_name": "cpython", "os_name": "posix"},
+    **{"platform_python_implementation": "CPython", "platform_system": "Linux"},
+    "sys_platform": "linux",
+}
 # How a torch lock says that it has another version than poetry.lock's.
 INSTEAD = "# Instead of"
 # The names of PyTorch's builds. A build with another name came from a folder of wheels.
@@ -123,16 +130,34 @@ def pins(torch_lock: str) -> dict[str, str]:
     return {normalize(name): version for name, version in PIN.findall(torch_lock)}
 
 
-def versions(poetry_lock: dict, group: str = "main") -> dict[str, set[str]]:
-    """Return {name: versions} of one group in a parsed poetry.lock.
+def versions(poetry_lock: dict, group: str = "main") -> dict[str, list[str]]:
+    """Return {name: versions} of one group in a parsed poetry.lock, for images, in order.
 
     Poetry may lock a package in several versions, one for each set of platforms.
     """
-    found: dict[str, set[str]] = {}
+    found: dict[str, list[str]] = {}
     for package in poetry_lock.get("package", []):
-        if group in package["groups"]:
-            found.setdefault(normalize(package["name"]), set()).add(package["version"])
+        if group in package["groups"] and on_linux(marker_of(package, group)):
+            there = found.setdefault(normalize(package["name"]), [])
+            if package["version"] not in there:
+                there.append(package["version"])
     return found
+
+
+def marker_of(package: dict, group: str) -> str:
+    """Return the marker with which a group wants a package of a poetry.lock, or ""."""
+    markers = package.get("markers", "")
+    if isinstance(markers, dict):
+        markers = {normalize(name): text for name, text in markers.items()}.get(group, "")
+    return markers
+
+
+@cache
+def on_linux(marker: str) -> bool:
+    """Return whether a marker holds in the image of some machine, with some extras."""
+    marker = re.sub(r"""\bextra [!=]= ["'][^"']*["']""", 'python_version > "0"', marker)
+    images = [{**LINUX, "platform_machine": machine, "extra": ""} for machine in MACHINES]
+    return not marker or any(Marker(marker).evaluate(image) for image in images)
 
 
 def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
@@ -144,7 +169,7 @@ def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
     stands_for = dict(re.findall(rf"^{INSTEAD} (\S+)==(\S+)$", torch_lock, re.MULTILINE))
     for name in ROOTS:
         have = stands_for.get(name) or locked.get(name, "none").partition("+")[0]
-        want = next(iter(wanted.get(name, {"none"})))
+        want = " and ".join(wanted.get(name, ["none"]))
         if have != want:
             raise LockError(
                 f"{here} has {name} {have} where poetry.lock has {want}: {mend}, then build again."
@@ -219,15 +244,11 @@ def is_wanted(package: dict, groups: set[str] | None = None, extras: Iterable[st
 
     That is so if the marker of one of the groups holds. Without groups: of any.
     """
-    markers = package.get("markers", "")
-    for group in map(normalize, package["groups"]):
-        if groups is None or group in groups:
-            of_group = markers
-            if isinstance(markers, dict):
-                of_group = {normalize(name): text for name, text in markers.items()}.get(group, "")
-            if holds(of_group, tuple(sorted(extras))):
-                return True
-    return False
+    return any(
+        holds(marker_of(package, group), tuple(sorted(extras)))
+        for group in map(normalize, package["groups"])
+        if groups is None or group in groups
+    )
 
 
 @cache
