@@ -27,7 +27,7 @@ from template.init import ABOUT_TEMPLATE
 from torchcrate.check import cpu_dockerfile
 from torchcrate.host import TOP
 from torchcrate.stages.locks import dist_info
-from torchcrate.stages.locks.split_locks import ROOTS
+from torchcrate.stages.locks.split_locks import ROOTS, extras_with
 
 PYTHON = ">=3.11,<3.12"  # the images'
 
@@ -62,6 +62,7 @@ class Project:
     code: dict[str, str]  # {path in the project: path below /app/src, "" for /app/src itself}
     command: list[str]  # what the container starts
     groups: list[str]  # for development
+    extras: list[str]  # of the images: the one with torch
     readmes: list[str]  # Poetry refuses a pyproject.toml that names a missing readme
     has_tests: bool
     has_pytest: bool
@@ -291,6 +292,8 @@ def read_project(
     readmes = [path.resolve() for path in package.readmes]
     readmes = [str(path.relative_to(top)) for path in readmes if path.is_relative_to(top)]
     tests = [name for name in files if re.fullmatch(r"(tests/(?!image/)|test_).+\.py", name)]
+    torch = next(dependency for dependency in package.all_requires if dependency.name == "torch")
+    extras = extras_with(pyproject, "torch")
     name = table(pyproject, "project").get("name")
     name = name or table(pyproject, "tool", "poetry").get("name") or top.name
     project = Project(
@@ -300,6 +303,7 @@ def read_project(
         code=found,
         command=find_command(files, found, pyproject, command),
         groups=sorted(groups),
+        extras=extras[:1] if torch.is_optional() else [],
         readmes=[name for name in readmes if name in files],
         has_tests=any(name.startswith("tests/") for name in tests),
         has_pytest=bool(tests) or any(d.name == "pytest" for d in package.all_requires),
@@ -337,6 +341,7 @@ def dockerfile(text: str, project: Project) -> str:
     if "" not in project.code.values():  # no one folder has all the code, as src would
         text = swap(text, r"(?<=/hold-torch\.sh /mnt/torch\.txt )src$", ".")
     text = swap(text, r"^CMD \[(?!\"bash\").*\]$", f"CMD {json.dumps(project.command)}")
+    text = swap(text, r"^ARG EXTRAS=.*", f"ARG EXTRAS={','.join(project.extras)}")
     text = swap(text, r"^ARG DEV_GROUPS=.*", f"ARG DEV_GROUPS={','.join(project.groups)}")
     return swap(text, r"^ARG TORCH_BUILD=.+", f"ARG TORCH_BUILD={project.build}")
 
@@ -591,6 +596,7 @@ def report(plan: Plan, project: Project) -> str:
             *lines,
             f"Your code: {', '.join(project.code)} (if not, say --code 'PATHS')",
             f"The container starts: {command} (if not, say --command 'COMMAND')",
+            *(f"Extra in the images: {extra}, which has torch" for extra in project.extras),
             f"Groups in the dev image: {', '.join(project.groups) or 'none'}",
             "Next:",
             f"  cd {shlex.quote(str(project.folder))}",

@@ -40,6 +40,15 @@ def argument(file: Path, name: str) -> str:
     return (found["dockerfile"] or found["bake"] or "") if found else ""
 
 
+def wanted(top: Path, pyproject: dict, poetry_lock: dict) -> None:
+    """Raise LockError if the Dockerfile's groups and extras are not there, or leave torch out."""
+    names = ("DEPENDENCY_GROUPS", "DEV_GROUPS", "EXTRAS")
+    groups, _, extras = split_locks.chosen(
+        pyproject, *(argument(top / "Dockerfile", name) for name in names)
+    )
+    split_locks.check_torch_is_wanted(pyproject, poetry_lock, groups, extras)
+
+
 def locks(top: Path) -> Iterator[str]:
     """Yield where pyproject.toml, poetry.lock and locks/torch.*.txt disagree."""
     from poetry.core.constraints.version import Version, parse_constraint  # of .tools/poetry
@@ -54,6 +63,7 @@ def locks(top: Path) -> Iterator[str]:
         lambda: poetry_check(top),
         lambda: split_locks.check_addresses(*addresses),
         lambda: split_locks.check_paths(poetry_lock),
+        lambda: wanted(top, pyproject, poetry_lock),
     ):
         try:
             check()

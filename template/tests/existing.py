@@ -92,6 +92,17 @@ torch = "2.9.1"
     "evaluate.py": "",
     "models/net.py": "import torch\n\nNAME = f'net on {torch.__version__}'\n",
 }
+OPTIONAL_TORCH = """\
+torch = { version = "2.9.1", optional = true }
+
+[tool.poetry.extras]
+ml = ["torch"]
+"""
+# Torch is in an extra only.
+OPTIONAL = {
+    **SCRIPTS,
+    "pyproject.toml": SCRIPTS["pyproject.toml"].replace('torch = "2.9.1"\n', OPTIONAL_TORCH),
+}
 LAYOUTS = {"flat": FLAT, "src": SRC, "scripts": SCRIPTS}
 
 

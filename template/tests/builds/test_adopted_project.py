@@ -40,7 +40,7 @@ def adopt(layout, tmp_path):
     Return the project's folder and the folders of its stub wheels, by build.
     """
     folder = tmp_path / layout
-    existing.write(folder, existing.LAYOUTS[layout])
+    existing.write(folder, {**existing.LAYOUTS, "optional": existing.OPTIONAL}[layout])
     said = crate(TOP, "adopt", f"--into={folder}", f"--build={existing.GPU}")
     assert f"  ./crate lock --build {existing.GPU}\n" in said
     if layout != "flat":  # flat sets up its own
@@ -107,9 +107,9 @@ def test_flat_layout(locked, build_both, docker_run, hold):
     ("says", "only"),
     [
         pytest.param("waves", existing.GPU, marks=pytest.mark.locked(partial(adopt, "src"))),
-        pytest.param("net on", "cpu", marks=pytest.mark.locked(partial(adopt, "scripts"))),
+        pytest.param("net on", "cpu", marks=pytest.mark.locked(partial(adopt, "optional"))),
     ],
-    ids=["src", "scripts"],
+    ids=["src", "optional torch"],
 )
 def test_other_layouts(locked, build_both, docker_run, hold, says, only):
     folder, wheels = locked

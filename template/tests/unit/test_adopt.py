@@ -587,6 +587,14 @@ def test_several_scripts(project, names, starts):
     assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == f'["{starts}"]'
 
 
+def test_optional_torch(project):
+    """The images get the extra that has torch."""
+    folder = project("scripts", files=existing.OPTIONAL)
+    assert "Extra in the images: ml, which has torch" in adopted(folder)
+    for dockerfile in ("Dockerfile", "Dockerfile.cpu"):
+        assert lines(folder, dockerfile, r"^ARG EXTRAS=(.*)") == ["ml"]
+
+
 def test_no_program(project):
     """A package at the top is none."""
     gone = dict.fromkeys(("train.py", "evaluate.py", "models/net.py"))

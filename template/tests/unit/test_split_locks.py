@@ -356,3 +356,24 @@ def test_extension_requirements():
     ]
     assert made == "--no-binary compiled\ncompiled==1.0\n"
     assert split_locks.extensions({}, lock) == (set(), "", "")
+
+
+OPTIONAL = {
+    "an extra": {"tool": {"poetry": {"extras": {"ML": ["torch", "numpy"]}}}},
+    "a standard extra": {"project": {"optional-dependencies": {"ML": ["torch (==2.0)"]}}},
+}
+
+
+@pytest.mark.parametrize("pyproject", OPTIONAL.values(), ids=OPTIONAL)
+def test_torch_in_an_extra(pyproject):
+    lock = {"package": [{"name": "torch", "groups": ["main"], "markers": 'extra == "ml"'}]}
+    with pytest.raises(LockError, match=r"set `ARG EXTRAS=ml` in Dockerfile"):
+        split_locks.check_torch_is_wanted(pyproject, lock, {"main"}, set())
+    split_locks.check_torch_is_wanted(pyproject, lock, {"main"}, {"ml"})
+
+
+def test_torch_in_a_group():
+    lock = {"package": [{"name": "torch", "groups": ["ml"]}]}
+    with pytest.raises(LockError, match=r"set `ARG DEPENDENCY_GROUPS=main,ml` in Dockerfile"):
+        split_locks.check_torch_is_wanted({}, lock, {"main"}, set())
+    split_locks.check_torch_is_wanted({}, lock, {"main", "ml"}, set())

@@ -253,14 +253,14 @@ def is_wanted(package: dict, groups: set[str] | None = None, extras: Iterable[st
 
 @cache
 def holds(marker: str, extras: tuple[str, ...]) -> bool:
-    """Return whether a marker holds on this machine. For Poetry `extra` is a set."""
+    """Return whether a marker holds in an image for this machine. For Poetry `extra` is a set."""
 
     def known(found: re.Match[str]) -> str:
         there = (normalize(found[2]) in extras) == (found[1] == "==")
         return 'python_version > "0"' if there else 'python_version < "0"'
 
     marker = re.sub(r"""\bextra ([!=]=) ["']([^"']*)["']""", known, marker)
-    return not marker or Marker(marker).evaluate({"extra": ""})
+    return not marker or Marker(marker).evaluate({**LINUX, "extra": ""})
 
 
 def has_wheel(package: dict) -> bool:
@@ -274,6 +274,31 @@ def has_wheel(package: dict) -> bool:
         except InvalidWheelFilename:  # a source distribution, or a wheel with an old name
             continue
     return False
+
+
+def extras_with(pyproject: dict, name: str) -> list[str]:
+    """Return the extras of a parsed pyproject.toml that have a package."""
+    standard = pyproject.get("project", {}).get("optional-dependencies", {})
+    poetry = pyproject.get("tool", {}).get("poetry", {}).get("extras", {})
+    return [
+        normalize(extra)
+        for extra, needs in [*standard.items(), *poetry.items()]
+        if name in {normalize(re.match(r"[\w.-]*", str(need).strip()).group()) for need in needs}
+    ]
+
+
+def check_torch_is_wanted(
+    pyproject: dict, poetry_lock: dict, groups: set[str], extras: set[str]
+) -> None:
+    """Raise LockError if torch is only in an extra or a group that the images do not get."""
+    torches = [p for p in poetry_lock.get("package", []) if normalize(p["name"]) == "torch"]
+    if torches and not any(is_wanted(package, groups, extras) for package in torches):
+        there = [f"EXTRAS={extra}" for extra in extras_with(pyproject, "torch")]
+        there += [f"DEPENDENCY_GROUPS=main,{group}" for group in torches[0]["groups"]]
+        raise LockError(
+            "The images would lack torch, which is optional in pyproject.toml: set `ARG "
+            f"{there[0]}` in Dockerfile, then run `./crate check --write`."
+        )
 
 
 def check_paths(poetry_lock: dict) -> None:
@@ -431,6 +456,7 @@ def split(
     check_addresses(*((project / name).read_text() for name in ("pyproject.toml", "poetry.lock")))
     check_fit(build, torch_lock, poetry_lock)
     mine, with_dev, more = chosen(pyproject, groups, dev_groups, extras)
+    check_torch_is_wanted(pyproject, poetry_lock, mine, more)
     compiled, takes, made = extensions(pyproject, poetry_lock)
     settled = settled_names(project)
     elsewhere = family(poetry_lock) | compiled
