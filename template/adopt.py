@@ -518,19 +518,21 @@ def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
     reads another file: the plan then says what to add there.
     """
     option = "--ignore=tests/image"
-    options = table(pyproject, "tool", "pytest").get("ini_options")
+    tool = table(pyproject, "tool", "pytest")
+    native = bool(tool.keys() - {"ini_options"})  # pytest 9's own table, which excludes the older one
+    options = tool if native else tool.get("ini_options")
     if not isinstance(options, dict | None):
         raise AdoptError("[tool.pytest] ini_options in pyproject.toml is not a table: correct it.")
     # In pytest's order: https://docs.pytest.org/en/stable/reference/customize.html
-    others = ["pytest.ini", ".pytest.ini"] + ([] if options else ["tox.ini", "setup.cfg"])
-    for name in others:
+    first = ["pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini"]
+    for name in first + ([] if options else ["tox.ini", "setup.cfg"]):
         text = decode(folder / name) if (folder / name).is_file() else None
-        if text is None or not (name in others[:2] or re.search(r"(?m)^\[(tool:)?pytest\]", text)):
+        if text is None or not (name in first or re.search(r"(?m)^\[(tool:)?pytest\]", text)):
             continue
         if option not in text:
             plan.kept[name] = f"add {option} to its addopts, so that a plain `pytest` skips it"
         return {}
-    before = (options or {}).get("addopts", "")
+    before = (options or {}).get("addopts", [] if native else "")
     if option in before if isinstance(before, list) else option in str(before):
         return {}
     text = decode(folder / "pyproject.toml")
@@ -539,9 +541,10 @@ def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
         text += f'"{option}" # those run on the host\n'
     else:
         document = tomlkit.parse(text)
-        found = document["tool"]["pytest"]["ini_options"]
+        found = document["tool"]["pytest"]
+        found = found if native else found["ini_options"]
         if isinstance(before, list):
-            found["addopts"].append(option)
+            found.setdefault("addopts", tomlkit.array()).append(option)
         else:
             found["addopts"] = f"{before} {option}".strip()
         text = tomlkit.dumps(document)

@@ -395,6 +395,9 @@ PYTEST = {
     "no addopts": ('testpaths = ["tests"]', "", 'addopts = "--ignore=tests/image"'),
     "done": ('addopts = "--ignore=tests/image"', "", 'addopts = "--ignore=tests/image"'),
     "pytest.ini": ("", "[pytest]\n", ""),
+    # pytest 9's own table: pytest refuses a project that has both.
+    "own table": ('[tool.pytest]\ntestpaths = ["tests"]', "", 'addopts = ["--ignore=tests/image"]'),
+    "own list": ('[tool.pytest]\naddopts = ["-q"]', "", 'addopts = ["-q", "--ignore=tests/image"]'),
 }
 
 
@@ -402,7 +405,8 @@ PYTEST = {
 def test_plain_pytest(project, has):
     table, ini, expected = PYTEST[has]
     text = existing.FLAT["pyproject.toml"]
-    text += f"\n[tool.pytest.ini_options]\n{table}\n" if table else ""
+    head = "" if table.startswith("[") else "[tool.pytest.ini_options]\n"
+    text += f"\n{head}{table}\n" if table else ""
     folder = project("flat", files={"pyproject.toml": text, "pytest.ini": ini or None})
     said = adopted(folder)
     after = (folder / "pyproject.toml").read_text()
