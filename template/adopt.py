@@ -36,8 +36,10 @@ OURS = re.compile(
     r"torchcrate/.+|crate|tests/image/(?!.+/test_sample).+\.py|apt/.+\.txt|packages/README\.md"
     r"|locks/(poetry|uv)\.(in|txt)"
 )
-# Not copied: the project formats its code in its own way.
-NOT_HOOKS = ("ruff-check", "ruff-format")
+# Not copied: they edit or refuse the project's own files.
+NOT_HOOKS = {
+    *("end-of-file", "large-files", "ruff-check", "ruff-format", "trailing-whitespace"),
+}
 # Top-level folders and files with Python that is not the project's code, unless --code names them.
 NOT_CODE = {
     *("apt", "benchmarks", "build", "dist", "doc", "docker", "docs", "examples", "locks"),
@@ -379,11 +381,15 @@ def workflow(triggers: str, jobs: str) -> str:
 
 
 def hooks(text: str) -> str:
-    """Return pre-commit's configuration without the hooks that would edit the project's code."""
+    """Return pre-commit's configuration, with hooks only for the files that adopt writes."""
     head, *found = text.split("      - id: ")
     comment = "# All hooks but actionlint run from .tools/tests, which `./crate lint` sets up.\n"
     found = [hook for hook in found if hook.partition("\n")[0] not in NOT_HOOKS]
-    return "      - id: ".join([swap(head, r"\A(# .*\n)+", comment), *found])
+    text = "      - id: ".join([swap(head, r"\A(# .*\n)+", comment), *found])
+    text = swap(text, r"^        files: \^Dockerfile$", r"        files: ^Dockerfile(\.cpu)?$")
+    text = swap(text, r"^        types: \[shell\]$", "        files: ^torchcrate/.*\\.sh$")
+    ours = r"        files: ^\.github/workflows/image\.yml$"
+    return re.sub(r"^        files: \^\\\.github/.*", lambda _: ours, text, flags=re.MULTILINE)
 
 
 def tools() -> dict[str, str]:
@@ -519,7 +525,9 @@ def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
     """
     option = "--ignore=tests/image"
     tool = table(pyproject, "tool", "pytest")
-    native = bool(tool.keys() - {"ini_options"})  # pytest 9's own table, which excludes the older one
+    native = bool(
+        tool.keys() - {"ini_options"}
+    )  # pytest 9's table: not both
     options = tool if native else tool.get("ini_options")
     if not isinstance(options, dict | None):
         raise AdoptError("[tool.pytest] ini_options in pyproject.toml is not a table: correct it.")

@@ -259,6 +259,21 @@ def test_hooks(project):
     assert {"hadolint", "shellcheck", "check"} <= set(hooks)
     assert not [hook for hook in hooks if hook.startswith("ruff")]
     assert text.splitlines()[1] == "repos:"
+    # Of all their files, only those that locks or images are made from.
+    files = re.findall(r"^        files: (.+)", text, re.MULTILINE)
+    assert len(files) == len(hooks)
+    theirs = (
+        "src/a.py",
+        "run.sh",
+        "docker/Dockerfile",
+        "Dockerfile.old",
+        ".github/workflows/ci.yml",
+    )
+    *limited, check = files
+    assert [name for name in theirs if any(re.search(pattern, name) for pattern in limited)] == []
+    ours = ("Dockerfile", "Dockerfile.cpu", ".github/workflows/image.yml", "torchcrate/a/b.sh")
+    assert all(any(re.search(pattern, name) for pattern in limited) for name in ours)
+    assert re.search(check, "pyproject.toml")
 
 
 def commands(folder):
