@@ -150,13 +150,14 @@ def check_python(file: Path, package: ProjectPackage) -> None:
     """Raise AdoptError if a project excludes the images' Python."""
     if not package.python_constraint.allows_any(parse_constraint(PYTHON)):
         raise AdoptError(
-            f"{file} wants Python {package.python_constraint} and the images have 3.11: allow it "
-            f'with requires-python = "{PYTHON}" (or python = "~3.11"), then run `poetry lock`.'
+            f"{file} wants Python {package.python_constraint} and the images have 3.11: let it in "
+            "too where the file has requires-python (or python), then run `poetry lock`."
         )
 
 
-def check_torch(file: Path, package: ProjectPackage) -> None:
+def check_torch(file: Path, package: ProjectPackage, pyproject: dict) -> None:
     """Raise AdoptError unless a project names torch, and its sisters, without a build."""
+    standard = "dependencies" in table(pyproject, "project")
     family = [dependency for dependency in package.all_requires if dependency.name in ROOTS]
     torch = [dependency for dependency in family if dependency.name == "torch"]
     if not torch:
@@ -168,11 +169,14 @@ def check_torch(file: Path, package: ProjectPackage) -> None:
         )
     for dependency in family:
         source = dependency.source_name or dependency.source_url
+        source = None if source == "pypi" else source  # Poetry's name of the default index
         if source or "+" in str(dependency.constraint):
+            name = dependency.name
+            example = f'"{name} (==2.0.1)"' if standard else f'{name} = "2.0.1"'
             raise AdoptError(
                 f"{file} takes {dependency.name} {f'from {source}' if source else 'of one build'}, "
                 "but locks/torch.<build>.txt chooses the build: name only the public version, such "
-                f'as {dependency.name} = "2.0.1", then run `poetry lock` there.'
+                f"as {example}, then run `poetry lock` there."
             )
 
 
@@ -286,7 +290,7 @@ def read_project(
             "git commit -m Start` there."
         )
     check_python(folder / "pyproject.toml", package)
-    check_torch(folder / "pyproject.toml", package)
+    check_torch(folder / "pyproject.toml", package, pyproject)
     files = tracked(folder)
     found = find_code(files, pyproject, code)
     groups = package.dependency_group_names(include_optional=False) - {"main"}
@@ -525,9 +529,7 @@ def change_pytest(plan: Plan, folder: Path, pyproject: dict) -> dict[str, str]:
     """
     option = "--ignore=tests/image"
     tool = table(pyproject, "tool", "pytest")
-    native = bool(
-        tool.keys() - {"ini_options"}
-    )  # pytest 9's table: not both
+    native = bool(tool.keys() - {"ini_options"})  # pytest 9's table: not both
     options = tool if native else tool.get("ini_options")
     if not isinstance(options, dict | None):
         raise AdoptError("[tool.pytest] ini_options in pyproject.toml is not a table: correct it.")

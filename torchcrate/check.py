@@ -51,7 +51,7 @@ def wanted(top: Path, pyproject: dict, poetry_lock: dict) -> None:
 
 def locks(top: Path) -> Iterator[str]:
     """Yield where pyproject.toml, poetry.lock and locks/torch.*.txt disagree."""
-    from poetry.core.constraints.version import Version, parse_constraint  # of .tools/poetry
+    from poetry.core.constraints.version import parse_constraint  # of .tools/poetry
 
     pyproject = split_locks.read(top / "pyproject.toml")
     if not (top / "poetry.lock").is_file():
@@ -84,10 +84,10 @@ def locks(top: Path) -> Iterator[str]:
         yield f"pyproject.toml names {name} by a path of one machine: {mend}"
     old_style = pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {})
     requires = pyproject.get("project", {}).get("requires-python", old_style.get("python", "*"))
-    if not parse_constraint(requires).allows(Version.parse(python(top))):
+    if not parse_constraint(requires).allows_any(parse_constraint(f"~{python(top)}")):
         yield (
             f"pyproject.toml has requires-python {requires}, and the image Python {python(top)}: "
-            f"change it to >={python(top)}, then {LOCK}."
+            f"let that in too, then {LOCK}."
         )
 
 

@@ -476,6 +476,10 @@ REFUSALS = {
     "not Poetry's": ({"pyproject.toml": HATCH}, "is not Poetry's"),
     "refused by Poetry": (edited("scripts", TORCH, 'torch = ">="'), "Poetry refuses"),
     "another Python": (edited("scripts", "~3.11", "~3.10"), "wants Python >=3.10,<3.11"),
+    "another Python in the standard's table": (
+        edited("src", ">=3.11,<3.13", ">=3.12"),
+        "let it in too where the file has requires-python",
+    ),
     "no torch": (edited("scripts", TORCH, ""), "does not name torch: run `poetry add torch=="),
     "torch in a group": (
         edited("scripts", TORCH, f"{GROUP}\n{TORCH}"),
@@ -483,7 +487,12 @@ REFUSALS = {
     ),
     "torch of one build": (
         edited("scripts", TORCH, 'torch = "2.13.0+cu126"'),
-        "takes torch of one build",
+        """takes torch of one build, but locks/torch.<build>.txt chooses the build: name only the \
+public version, such as torch = "2.0.1", then""",
+    ),
+    "torch of one build in the standard's table": (
+        edited("src", "torch (>=2.9,<2.10)", "torch (==2.9.1+cu126)"),
+        'such as "torch (==2.0.1)", then',
     ),
     "torch from a source": (edited("scripts", TORCH, SOURCE), "takes torch from p, but"),
     "torchvision from an address": (
@@ -604,6 +613,12 @@ def test_several_scripts(project, names, starts):
     folder = project("src", files=edited("src", 'waves = "ocean.waves:main"\n', scripts))
     adopted(folder)
     assert lines(folder, "Dockerfile", r"^CMD (.+)")[-1] == f'["{starts}"]'
+
+
+def test_torch_from_the_default_index(project):
+    """Poetry has a name for it."""
+    source = f'torch = {{ version = "{existing.TORCH}", source = "pypi" }}'
+    adopted(project("scripts", files=edited("scripts", TORCH, source)))
 
 
 def test_optional_torch(project):
