@@ -20,14 +20,15 @@ from pathlib import Path, PurePosixPath
 import tomlkit
 from packaging.requirements import Requirement
 from poetry.core.constraints.version import parse_constraint
-from poetry.core.factory import Factory
+from poetry.core.factory import Factory as CoreFactory
 from poetry.core.packages.project_package import ProjectPackage
+from poetry.factory import Factory
 
 from template.init import ABOUT_TEMPLATE
 from torchcrate.check import cpu_dockerfile
 from torchcrate.host import TOP
-from torchcrate.stages.locks import dist_info
-from torchcrate.stages.locks.split_locks import ROOTS, extras_with
+from torchcrate.stages.locks import dist_info, split_locks
+from torchcrate.stages.locks.split_locks import ROOTS, LockError, extras_with
 
 PYTHON = ">=3.11,<3.12"  # the images'
 
@@ -137,8 +138,13 @@ def read_pyproject(folder: Path) -> tuple[ProjectPackage, dict]:
             f"{file} is not Poetry's: add a table [tool.poetry] with `package-mode = false` to use "
             "Poetry, and run `poetry lock` there."
         )
+    refused = Factory.validate(pyproject)["errors"]
+    if refused:
+        raise AdoptError(
+            f"Poetry refuses {file} ({'; '.join(refused)}): correct what `poetry check` reports."
+        )
     try:
-        return Factory().create_poetry(folder).package, pyproject
+        return CoreFactory().create_poetry(folder).package, pyproject
     except Exception as error:  # Poetry raises many kinds
         said = " ".join(str(error).split())
         raise AdoptError(
@@ -180,6 +186,34 @@ def check_torch(file: Path, package: ProjectPackage, pyproject: dict) -> None:
             )
 
 
+def check_paths(file: Path, package: ProjectPackage) -> None:
+    """Raise AdoptError for a path dependency that an image cannot have."""
+    for dependency in package.all_requires:
+        if dependency.is_directory() or dependency.is_file():
+            source = {"type": "directory", "url": PurePosixPath(dependency.path).as_posix()}
+            develop = getattr(dependency, "develop", False)
+            found = {"name": dependency.name, "source": source, "develop": develop}
+            try:
+                split_locks.check_paths({"package": [found]})
+            except LockError as error:  # before the project has a ./crate
+                raise AdoptError(f"{file}: {error}".replace("./crate add", "poetry add")) from None
+
+
+def check_lock(folder: Path, pyproject: dict) -> None:
+    """Raise AdoptError if poetry.lock cannot be read or is out of date."""
+    if not (folder / "poetry.lock").is_file():
+        return
+    try:
+        with split_locks.readable():
+            poetry_lock = split_locks.read(folder / "poetry.lock")
+            split_locks.versions(poetry_lock)
+            split_locks.check_content_hash(pyproject, poetry_lock)
+    except LockError as error:
+        raise AdoptError(
+            f"{folder / 'poetry.lock'} cannot be taken as it is: run `poetry lock` there. ({error})"
+        ) from None
+
+
 def gpu_build(folder: Path, named: str | None) -> str:
     """Return the GPU build: the named one, or else the one in poetry.lock.
 
@@ -190,11 +224,8 @@ def gpu_build(folder: Path, named: str | None) -> str:
             raise AdoptError(f"--build {named} is not a GPU build: name one like cu126 or rocm6.4.")
         return named
     lock = folder / "poetry.lock"
-    try:
-        packages = tomllib.loads(lock.read_text()).get("package", []) if lock.is_file() else []
-        versions = {package["name"]: package["version"] for package in packages}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise AdoptError(f"{lock} cannot be read ({error}): run `poetry lock` there.") from None
+    packages = split_locks.read(lock).get("package", []) if lock.is_file() else []
+    versions = {package["name"]: package["version"] for package in packages}
     for name, version in versions.items():
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
             return "cu" + "".join(version.split(".")[:2])
@@ -289,8 +320,19 @@ def read_project(
             f"{folder} is not in git, so you could not undo this: run `git init && git add . && "
             "git commit -m Start` there."
         )
-    check_python(folder / "pyproject.toml", package)
-    check_torch(folder / "pyproject.toml", package, pyproject)
+    file, problems = folder / "pyproject.toml", []
+    for check in (
+        partial(check_python, file, package),
+        partial(check_torch, file, package, pyproject),
+        partial(check_paths, file, package),
+        partial(check_lock, folder, pyproject),
+    ):
+        try:
+            check()
+        except AdoptError as error:
+            problems.append(str(error))
+    if problems:
+        raise AdoptError("\nERROR: ".join(problems))
     files = tracked(folder)
     found = find_code(files, pyproject, code)
     groups = package.dependency_group_names(include_optional=False) - {"main"}

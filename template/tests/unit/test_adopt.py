@@ -17,6 +17,7 @@ from template.init import ABOUT_TEMPLATE
 from template.tests import existing, projects
 from template.tests.common import TOP
 from torchcrate import cli
+from torchcrate.stages.locks import split_locks
 
 pytestmark = pytest.mark.template
 
@@ -475,6 +476,10 @@ REFUSALS = {
     "no TOML": ({"pyproject.toml": "[x"}, "pyproject.toml cannot be read"),
     "not Poetry's": ({"pyproject.toml": HATCH}, "is not Poetry's"),
     "refused by Poetry": (edited("scripts", TORCH, 'torch = ">="'), "Poetry refuses"),
+    "refused by Poetry's schema": (
+        edited("scripts", TORCH, SOURCE.replace('priority = "explicit"', "secondary = true")),
+        "must not contain {'secondary'} properties",
+    ),
     "another Python": (edited("scripts", "~3.11", "~3.10"), "wants Python >=3.10,<3.11"),
     "another Python in the standard's table": (
         edited("src", ">=3.11,<3.13", ">=3.12"),
@@ -544,17 +549,40 @@ def test_uncommitted_changes(project, name):
     ],
 )
 def test_build_from_lock(project, package, build):
-    folder = project("scripts", files={"poetry.lock": f"[[package]]\n{package}\n"})
+    text = f'[[package]]\n{package}\ngroups = ["main"]\n'
+    folder = project("scripts", files={"poetry.lock": text + fresh(existing.SCRIPTS)})
     adopted(folder, build=None)
     assert lines(folder, "Dockerfile", r"^ARG TORCH_BUILD=(.+)") == [build]
     assert lines(folder, "Dockerfile.cpu", r"^ARG TORCH_BUILD=(.+)") == ["cpu"]
     assert f'"TORCH_BUILD" {{ default = "{build}" }}' in (folder / "docker-bake.hcl").read_text()
 
 
-@pytest.mark.parametrize("text", ["[x", "package = 1", "[[package]]", "package = ['torch']"])
-def test_invalid_lock(project, text):
+def fresh(files):
+    """Return the metadata of a poetry.lock that fits a project's pyproject.toml."""
+    pyproject = tomllib.loads(files["pyproject.toml"])
+    (hash_, *_) = split_locks.content_hashes(pyproject)
+    return f'\n[metadata]\ncontent-hash = "{hash_}"\n'
+
+
+@pytest.mark.parametrize("text", ["[x", "package = 1", "[[package]]", "package = ['torch']", "\n"])
+@pytest.mark.parametrize("build", [None, GPU])
+def test_invalid_lock(project, text, build):
+    """The last one is of another pyproject.toml."""
     folder = project("scripts", files={"poetry.lock": text})
-    assert "poetry.lock cannot be read" in refused(folder, build=None)
+    assert "poetry.lock cannot be taken as it is: run `poetry lock`" in refused(folder, build=build)
+
+
+def test_all_refusals_at_once(project):
+    files = edited("scripts", TORCH, 'torch = "2.13.0+cu126"\nmine = { path = "../.." }')
+    files["pyproject.toml"] = files["pyproject.toml"].replace("~3.11", "~3.10")
+    folder = project("scripts", files=files | {"poetry.lock": "package = []\n"})
+    done = adopt(folder)
+    says = ("wants Python", "takes torch of one build", "is a path dependency at ../..", "run `")
+    assert done.returncode == 1
+    said = re.findall("^ERROR: (.+)", done.stderr, re.MULTILINE)  # Poetry logs a line of its own
+    for line, expected in zip(said, says, strict=True):
+        assert expected in line
+    assert "`poetry add ./packages/mine`" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--code=it's", "--command=it's"])
@@ -571,7 +599,7 @@ def test_readme_outside(project):
     assert lines(folder, "Dockerfile", r"^COPY (\S+) \1$") == DEV_LINES["scripts"]
 
 
-@pytest.mark.parametrize("lock", [None, "package = []\n"])
+@pytest.mark.parametrize("lock", [None, "package = []\n" + fresh(existing.SCRIPTS)])
 def test_unknown_build(project, lock):
     folder = project("scripts", files={"poetry.lock": lock})
     assert "does not say which GPU build of torch" in refused(folder, build=None)

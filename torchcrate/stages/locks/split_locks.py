@@ -390,15 +390,15 @@ def with_index(torch_lock: str, index_url: str, torch_index_url: str, build: str
     return f"--index-url {mirror}\n" + (torch_lock.replace(own.group(), "") if own else torch_lock)
 
 
-def check_content_hash(pyproject: dict, poetry_lock: dict) -> None:
-    """Raise LockError if poetry.lock was not made from this pyproject.toml.
+def content_hashes(pyproject: dict) -> list[str]:
+    """Return the hashes that Poetry's locks of a parsed pyproject.toml may have.
 
-    The lock has a hash of the tables that Poetry reads: poetry.packages.locker.Locker.
+    They are of the tables that Poetry reads: poetry.packages.locker.Locker.
     """
     project, poetry = pyproject.get("project", {}), pyproject.get("tool", {}).get("poetry", {})
     of_project = ("requires-python", "dependencies", "optional-dependencies")
     old = ("dependencies", "source", "extras", "dev-dependencies")
-    known = set()
+    found = []
     for in_groups in (pyproject.get("dependency-groups", {}), {}):  # {}: before Poetry 2.3
         content = {
             "project": {key: project[key] for key in of_project if project.get(key) is not None},
@@ -411,8 +411,13 @@ def check_content_hash(pyproject: dict, poetry_lock: dict) -> None:
             if poetry.get(key) is not None or (key in old and not content)
         }
         content = content | {"tool": {"poetry": tables}} if content else tables
-        known.add(sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
-    if poetry_lock.get("metadata", {}).get("content-hash") not in known:
+        found.append(sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
+    return found
+
+
+def check_content_hash(pyproject: dict, poetry_lock: dict) -> None:
+    """Raise LockError if poetry.lock was not made from this pyproject.toml."""
+    if poetry_lock.get("metadata", {}).get("content-hash") not in content_hashes(pyproject):
         raise LockError(
             "poetry.lock is out of date with pyproject.toml: run `./crate lock`, then build again."
         )
