@@ -185,6 +185,23 @@ def check(top: Path) -> list[str]:
     return found
 
 
+@split_locks.readable()
+def notes(top: Path) -> Iterator[str]:
+    """Yield what may fail in a build: packages that are compiled, and perhaps against torch."""
+    poetry_lock = split_locks.read(top / "poetry.lock")
+    pyproject = split_locks.read(top / "pyproject.toml")
+    grouped = split_locks.groups(pyproject).get(split_locks.EXTENSIONS, set())
+    for package in poetry_lock.get("package", []):
+        name = split_locks.normalize(package["name"])
+        against = "torch" in package.get("dependencies", {}) or name.startswith("torch-")
+        against = against and package.get("source", {}).get("type", "legacy") == "legacy"
+        if against and name not in grouped and not split_locks.has_wheel(package):
+            yield (
+                f"Note: {name} has no wheel for this machine. If it is compiled against torch: "
+                f"`./crate remove {name}`, then `./crate add --group torch-extensions {name}`."
+            )
+
+
 def main(options: Namespace) -> int:
     """Run the command. Return 1 if files disagree."""
     if options.write:
@@ -196,5 +213,7 @@ def main(options: Namespace) -> int:
     for problem in problems:
         print(f"ERROR: {problem}", file=sys.stderr)
     if not problems:
+        for note in notes(TOP):
+            print(note)
         print(f"pyproject.toml, poetry.lock and the locks of {', '.join(builds(TOP))} agree.")
     return int(bool(problems))

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from torchcrate import build
+from torchcrate import check as checks
 from torchcrate.host import TOP
 from torchcrate.tools import environment
 
@@ -112,3 +113,43 @@ def test_they_disagree(project, edit):
     # test_they_agree has asked Poetry of both files as they are.
     more = ["and Poetry"] if pattern in ("pyproject.toml", "poetry.lock") else []
     assert says in check(project, *more)
+
+
+PACKAGES = """
+[[package]]
+name = "Torch_Scatter"
+version = "2.1.2"
+groups = ["main"]
+files = [{ file = "torch_scatter-2.1.2.tar.gz", hash = "sha256:0" }]
+
+[[package]]
+name = "made"
+version = "1"
+groups = ["main"]
+files = [{ file = "made-1-py3-none-any.whl", hash = "sha256:0" }]
+[package.dependencies]
+torch = "*"
+
+[[package]]
+name = "mine"
+version = "1"
+groups = ["main"]
+files = []
+[package.dependencies]
+torch = "*"
+[package.source]
+type = "directory"
+url = "packages/mine"
+"""
+GROUP = '[dependency-groups]\ntorch-extensions = ["torch-scatter"]\n'
+
+
+@pytest.mark.parametrize("pyproject, named", [("", True), (GROUP, False)], ids=["main", "group"])
+def test_notes(tmp_path, pyproject, named):
+    """A package without a wheel, which belongs to torch, may have to be compiled against it."""
+    (tmp_path / "poetry.lock").write_text(PACKAGES)
+    (tmp_path / "pyproject.toml").write_text(pyproject)
+    found = list(checks.notes(tmp_path))
+    assert [re.search("Note: (.+) has no wheel", note)[1] for note in found] == (
+        ["torch-scatter"] if named else []
+    )

@@ -42,7 +42,8 @@ fi
             "setuptools\`, and a library or compiler into apt/builder.txt."
     else
         echo >&2 "ERROR: a package of poetry.lock was not built from source (see above): a library or compiler" \
-            "that it lacks goes into apt/builder.txt, for instance libsndfile1-dev."
+            "that it lacks goes into apt/builder.txt, for instance libsndfile1-dev. If its build imports torch, it" \
+            "goes into a group: ./crate remove NAME, then ./crate add --group torch-extensions NAME."
     fi
     exit 1
 }
