@@ -151,11 +151,20 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
         found[machine] = {
             split_locks.normalize(package["name"]): (
                 package["version"],
-                {wheel["hashes"].get("sha256", "") for wheel in package.get("wheels", [])},
+                digests(package.get("wheels", [])),
             )
             for package in tomllib.loads(text)["packages"]
         }
     return found
+
+
+def digests(wheels: list[dict]) -> set[str]:
+    """Return the sha256 digests of a package's wheels: of those in the folder, if it has any.
+
+    An index may have the same version, of another build.
+    """
+    local = [wheel for wheel in wheels if wheel.get("url", "file:").startswith("file:")]
+    return {wheel["hashes"].get("sha256", "") for wheel in local or wheels}
 
 
 def wheel_versions(folder: Path, wanted: dict[str, str], build: str) -> dict[str, str]:

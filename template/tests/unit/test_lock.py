@@ -102,6 +102,29 @@ def test_missing_packages(monkeypatch):
         lock.torch_lock("cu117", poetry_lock(torch="1.0"), None)
 
 
+PYLOCK = f"""
+[[packages]]
+name = "torch"
+version = "1.0"
+wheels = [
+    {{ url = "file:///folder/torch-1.0-cp311.whl", hashes = {{ sha256 = "{DIGEST}" }} }},
+    {{ url = "https://index.example/torch-1.0-cp311.whl", hashes = {{ sha256 = "{"b" * 64}" }} }},
+]
+[[packages]]
+name = "numpy"
+version = "2.0"
+wheels = [{{ url = "https://index.example/numpy-2.0.whl", hashes = {{ sha256 = "{"c" * 64}" }} }}]
+"""
+
+
+def test_folder_instead_of_index(monkeypatch, tmp_path):
+    """Where both have the version, the lock lets in the folder's wheel alone."""
+    (tmp_path / "torch-1.0-cp311.whl").touch()
+    monkeypatch.setattr(lock, "uv_compile", lambda *_: PYLOCK)
+    found = lock.from_index("mine", poetry_lock(torch="1.0"), tmp_path)["x86_64"]
+    assert found == {"torch": ("1.0", {DIGEST}), "numpy": ("2.0", {"c" * 64})}
+
+
 def test_rendered_lock():
     wheels = {"torch": ("1.0+cpu", {DIGEST}), "triton": ("3.0", {DIGEST})}
     both = {"x86_64": wheels, "aarch64": wheels}
