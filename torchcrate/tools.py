@@ -6,6 +6,7 @@ need, without torch. Each is made again when its lock or its path has changed.
 
 from __future__ import annotations  # a Mac's own Python is 3.9
 
+import fcntl
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from torchcrate import host
@@ -73,23 +75,39 @@ def pip_environment(python: Path, environment: dict[str, str]) -> dict[str, str]
 def ready(name: str) -> tuple[Path, dict[str, str]]:
     """Return an environment's Python, set up if needed, and the variables to run it with."""
     more = environment()
-    try:
-        TOOLS.mkdir(exist_ok=True)
-    except OSError as error:
-        fail(f"{TOOLS} cannot be made ({error.strerror}): run this where you may write to {TOP}.")
     for one, make, lock in (
         ("poetry", poetry, [TOP / "locks/poetry.txt", TOP / "locks/uv.txt"]),
         ("tests", tests, [tests_lock(), *MORE]),
     ):
         stamp = "\n".join([str(TOOLS), *(hashlib.sha256(f.read_bytes()).hexdigest() for f in lock)])
-        file = TOOLS / one / "made-from"
-        works = os.access(TOOLS / one / "bin/python", os.X_OK)  # its link may be broken
-        if not (works and file.is_file() and file.read_text() == stamp):
-            make(more)
-            file.write_text(stamp)
+        if not is_made(one, stamp):
+            with alone():
+                if not is_made(one, stamp):
+                    make(more)
+                    (TOOLS / one / "made-from").write_text(stamp)
         if one == name:
             break
     return TOOLS / name / "bin/python", more
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let only one process change .tools: of two first runs, one waits."""
+    try:
+        TOOLS.mkdir(exist_ok=True)
+        file = (TOOLS / "lock").open("w")
+    except OSError as error:
+        fail(f"{TOOLS} cannot be made ({error.strerror}): run this where you may write to {TOP}.")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_made(name: str, stamp: str) -> bool:
+    """Return whether an environment is there and was made from these locks at this path."""
+    file = TOOLS / name / "made-from"
+    works = os.access(TOOLS / name / "bin/python", os.X_OK)  # its link may be broken
+    return works and file.is_file() and file.read_text() == stamp
 
 
 @contextmanager
@@ -140,10 +158,10 @@ def poetry(environment: dict[str, str]) -> None:
     say("Setting up Poetry in .tools")
     with beside(TOOLS / "uv") as new:
         if subprocess.run([sys.executable, "-m", "venv", new], check=False).returncode:
-            fail(
-                f"{sys.executable} cannot make virtual environments: install its venv module "
-                "(Debian and Ubuntu: apt-get install python3-venv)."
-            )
+            mend = "mend what is said above"
+            if not find_spec("ensurepip"):
+                mend = "install its venv module (Debian and Ubuntu: apt-get install python3-venv)"
+            fail(f"{sys.executable} made no virtual environment in {TOOLS}: {mend}.")
         options = ("--quiet", "--require-hashes", "--requirement", TOP / "locks/uv.txt")
         python = new / "bin/python"
         must(pip_environment(python, environment), python, "-m", "pip", "install", *options)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -117,3 +119,45 @@ def test_pips_settings(tmp_path):
     variables = environments.pip_environment(python, given | {"INDEX_URL": ""})
     environments.must(variables, python, "-m", "pip", "install", "--no-index", "--quiet", wheel)
     assert list(tmp_path.glob("venv/lib/*/site-packages/small*")) and not elsewhere.exists()
+
+
+def test_two_first_runs(tmp_path, monkeypatch):
+    """Only one makes the environments; the other waits and takes them."""
+    made = []
+
+    def make(_):
+        made.append(1)
+        time.sleep(0.5)
+        (tmp_path / "poetry/bin").mkdir(parents=True)  # a second time, this is an error
+        (tmp_path / "poetry/bin/python").symlink_to(sys.executable)
+
+    monkeypatch.setattr(environments, "TOOLS", tmp_path)
+    monkeypatch.setattr(environments, "poetry", make)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: environments.ready("poetry")[0], range(2)))
+    assert found == [tmp_path / "poetry/bin/python"] * 2
+    assert made == [1]
+    tmp_path.chmod(0o555)  # what is there already needs no right to write
+    assert environments.ready("poetry")[0] == found[0]
+    tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"), [(None, "install its venv"), ("is there", "mend what is")]
+)
+def test_no_environment(tmp_path, monkeypatch, spec, says):
+    """The venv module is to blame only where it is missing, as on Debian."""
+    monkeypatch.setattr(environments, "TOOLS", tmp_path)
+    monkeypatch.setattr(environments, "find_spec", lambda _: spec)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(SystemExit, match=f"/bin/false made no virtual environment in .+: {says}"):
+        environments.poetry({})
+
+
+def test_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(environments, "TOOLS", tmp_path / "file" / ".tools")
+    with pytest.raises(
+        SystemExit, match="cannot be made .Not a directory.: run this"
+    ):
+        environments.ready("poetry")
