@@ -70,8 +70,9 @@ def locks(top: Path) -> Iterator[str]:
         except LockError as error:
             yield str(error)
     for build in builds(top):
-        text = (top / "locks" / f"torch.{build}.txt").read_text()
         try:
+            text = split_locks.read_text(top / "locks" / f"torch.{build}.txt")
+            split_locks.check_torch_lock(build, text)
             split_locks.check_fit(build, text, poetry_lock)
         except LockError as error:
             yield str(error)

@@ -24,10 +24,8 @@ from packaging.requirements import Requirement
 from torchcrate import host, tools
 from torchcrate.host import TOP
 from torchcrate.stages.locks import split_locks
-from torchcrate.stages.locks.split_locks import PACKAGES, ROOTS, LockError
+from torchcrate.stages.locks.split_locks import PACKAGES, PYTORCH, ROOTS, LockError
 
-# PyTorch's own package index: one folder for each build.
-PYTORCH = "https://download.pytorch.org/whl"
 # The index to read. The locks always name PyTorch's own.
 TORCH_INDEX_URL = (os.environ.get("TORCH_INDEX_URL") or PYTORCH).rstrip("/")
 # The images' platforms: glibc 2.28, as torch's wheels need. Debian 12 and Ubuntu are newer.
@@ -38,15 +36,6 @@ NO_INDEX = "# Its index is the default one."
 Wheels = dict[str, tuple[str, set[str]]]  # name: version, sha256 digests
 
 
-def default_build(versions: dict[str, list[str]]) -> str | None:
-    """Return the build on the default index, such as cu130, which torch's dependencies show."""
-    for name, found in versions.items():
-        if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
-            major, minor = found[0].split(".")[:2]
-            return f"cu{major}{minor}"
-    return None
-
-
 def is_default(build: str, poetry_lock: dict) -> bool:
     """Return whether the default index has this build.
 
@@ -54,14 +43,15 @@ def is_default(build: str, poetry_lock: dict) -> bool:
     Poetry read one for another system, poetry.lock has no CUDA. Then uv says what Linux's wheel
     needs.
     """
-    found = default_build(split_locks.versions(poetry_lock))
+    versions = split_locks.versions(poetry_lock)
+    found = split_locks.cuda_build({name: several[0] for name, several in versions.items()})
     if not found and re.fullmatch(r"cu\d+", build):
         try:
             torch = f"torch==={roots(poetry_lock)['torch']}"
             text = uv_compile([torch], [], "--python-platform", PLATFORMS["x86_64"])
         except LockError:  # the default index has none
             return False
-        found = default_build({name: [v] for name, v in split_locks.pins(text).items()})
+        found = split_locks.cuda_build(split_locks.pins(text))
     return build == found
 
 

@@ -1,11 +1,13 @@
 """Any poetry.lock, pyproject.toml and torch lock give the parts, or one sentence."""
 
+import re
 from pathlib import Path
 
 import pytest
 import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 
 from torchcrate.stages.locks import split_locks
 from torchcrate.stages.locks.split_locks import LockError
@@ -101,3 +103,42 @@ def test_any_toml(project, poetry_lock, pyproject, torch_lock):
     (project / "pyproject.toml").write_text(tomlkit.dumps(pyproject))
     (project / "locks" / "torch.cpu.txt").write_text(torch_lock)
     split(project, RUNS)
+
+
+PIECES = st.sampled_from(
+    [
+        *("torch", "nvidia-a", "evil", "===2.0", "==1", ">=1", " @ https://a.example/b.whl", "*"),
+        *(' ; platform_machine == "x86_64"', " ; extra == 'a'", " \\\n   ", " --hash=sha256:"),
+        *("a" * 64, "zz", "\n", "#", "-r a.txt", "--index-url https://a.example", "[a]", ",<3"),
+        f"--index-url {split_locks.PYTORCH}/cpu\n",
+    ]
+)
+
+
+LOCK = ["torch", "===2.0", " ", "--hash=sha256:", "a" * 64, "\n", "nvidia-a", "==1", " \\\n   "]
+LOCK += [" --hash=sha256:", "a" * 64, "\n"]
+EDITS = st.lists(st.tuples(st.integers(0, len(LOCK)), PIECES | st.text(max_size=3)), max_size=2)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(EDITS, st.booleans())
+def test_any_torch_lock(edits, replaced):
+    """What is let in is, to packaging, exact pins of the family, each with a whole digest."""
+    pieces = list(LOCK)
+    for place, piece in edits:
+        pieces[place : place + replaced] = [piece]
+    text = "".join(pieces)
+    try:
+        split_locks.check_torch_lock("cpu", text)
+    except LockError as error:
+        assert "`./crate lock --build cpu`" in str(error)
+        return
+    for line in re.sub(r" \\\n +", " ", text).splitlines():
+        if not line.startswith(("#", "--index-url")):
+            needs, *hashes = line.split(" --hash=sha256:")
+            it = Requirement(needs)
+            (exactly,) = it.specifier
+            assert exactly.operator in ("==", "===") and "*" not in exactly.version
+            assert it.name in split_locks.ROOTS or it.name.startswith("nvidia-")
+            assert not it.extras and not it.url
+            assert hashes and all(re.fullmatch("[0-9a-f]{64}", each.strip()) for each in hashes)

@@ -30,8 +30,8 @@ def poetry_lock(**versions):
     ],
 )
 def test_default_build(packages, build):
-    versions = split_locks.versions(poetry_lock(torch="1.0", **packages))
-    assert lock.default_build(versions) == build
+    versions = split_locks.pins("".join(f"{n}=={v}\n" for n, v in packages.items()))
+    assert split_locks.cuda_build(versions) == build
 
 
 @pytest.mark.parametrize(("build", "carried"), [("cu117", True), ("cu118", False)])

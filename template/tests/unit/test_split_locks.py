@@ -377,3 +377,50 @@ def test_torch_in_a_group():
     with pytest.raises(LockError, match=r"set `ARG DEPENDENCY_GROUPS=main,ml` in Dockerfile"):
         split_locks.check_torch_is_wanted({}, lock, {"main"}, set())
     split_locks.check_torch_is_wanted({}, lock, {"main", "ml"}, set())
+
+
+INDEX = "--index-url https://download.pytorch.org/whl/cu126\n"
+PINNED = f"torch===2.0+cu126 \\\n    --hash=sha256:{'a' * 64} \\\n    --hash=sha256:{'b' * 64}\n"
+RUNTIME = f"nvidia-cuda-runtime-cu12==12.6.77 \\\n    --hash=sha256:{'c' * 64}\n"
+# {what: the text of locks/torch.cu126.txt}
+BROKEN_LOCKS = {
+    "no digest": INDEX + "torch===2.0+cu126\n",
+    "no digest of one": INDEX + PINNED + "triton==3.0\n",
+    "no SHA-256": INDEX + PINNED.replace("a" * 64, "zz"),
+    "another algorithm": INDEX + PINNED.replace("sha256", "md5"),
+    "marks of a merge": f"<<<<<<< HEAD\n{INDEX}{PINNED}",
+    "an added package": INDEX + PINNED + RUNTIME.replace("nvidia-cuda-runtime-cu12", "evil"),
+    "an address": INDEX + PINNED + "torch @ https://example.com/torch.whl\n",
+    "a range": INDEX + PINNED.replace("===", ">="),
+    "twice": INDEX + PINNED + PINNED,
+    "another index": INDEX.replace("download.pytorch.org", "example.com") + PINNED,
+    "another build's index": INDEX.replace("cu126", "cpu") + PINNED,
+    "an index with a password": INDEX.replace("https://", "https://me:secret@") + PINNED,
+    "one more index": f"{INDEX}--extra-index-url https://example.com\n{PINNED}",
+    "another build's wheels": PINNED + RUNTIME.replace("12.6", "13.0"),
+    "a file": f"{INDEX}{PINNED}-r other.txt\n",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_LOCKS.values(), ids=BROKEN_LOCKS)
+def test_broken_torch_lock(text):
+    with pytest.raises(LockError, match=r"^locks/torch.cu126.txt has .+ lock --build cu126`"):
+        split_locks.check_torch_lock("cu126", text)
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        ("cu126", INDEX + PINNED),
+        ("cu126", PINNED + RUNTIME),
+        ("cu126", PINNED.replace(" \\\n", ' ; platform_machine == "x86_64" \\\n', 1)),
+        ("mine", f"# Instead of torch==1.9\n{PINNED}"),
+    ],
+)
+def test_good_torch_lock(build, text):
+    split_locks.check_torch_lock(build, text)
+
+
+def test_all_torch_locks():
+    for file in TOP.glob("**/locks/torch.*.txt"):
+        split_locks.check_torch_lock(file.name[6:-4], file.read_text())

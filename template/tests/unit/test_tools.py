@@ -157,7 +157,5 @@ def test_no_environment(tmp_path, monkeypatch, spec, says):
 def test_no_folder(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(environments, "TOOLS", tmp_path / "file" / ".tools")
-    with pytest.raises(
-        SystemExit, match="cannot be made .Not a directory.: run this"
-    ):
+    with pytest.raises(SystemExit, match="cannot be made .Not a directory.: run this"):
         environments.ready("poetry")

@@ -33,14 +33,22 @@ try:
     from packaging.markers import Marker
     from packaging.tags import sys_tags
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+    from packaging.version import VERSION_PATTERN
 except ImportError:  # in the image, where PYTHONPATH is a wheel of pip
     from pip._vendor.packaging.markers import Marker
     from pip._vendor.packaging.tags import sys_tags
     from pip._vendor.packaging.utils import InvalidWheelFilename, parse_wheel_filename
+    from pip._vendor.packaging.version import VERSION_PATTERN
 
 ROOTS = ("torch", "torchvision", "torchaudio")
 BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)===?([^\s;\\]+)", re.MULTILINE)
+TORCH_PIN = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)===?([A-Za-z0-9._+!-]+)"
+    r'( ; platform_machine == "(?:x86_64|aarch64)")?( --hash=sha256:[0-9a-f]{64})+'
+)
+# PyTorch's own package index: one folder for each build.
+PYTORCH = "https://download.pytorch.org/whl"
 # The groups with a meaning, and the folder of path dependencies.
 EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
@@ -103,11 +111,21 @@ def family(poetry_lock: dict) -> set[str]:
         found -= shared
 
 
-def read(file: Path) -> dict:
-    """Return a parsed TOML file. Raises LockError if it is not TOML or does not exist."""
+def read_text(file: Path) -> str:
+    """Return a file's text. Raises LockError if it cannot be read."""
     try:
-        return tomllib.loads(file.read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LockError(
+            f"{file.name} cannot be read ({error}): mend it, then run `./crate lock`."
+        ) from None
+
+
+def read(file: Path) -> dict:
+    """Return a parsed TOML file. Raises LockError if it is not TOML or cannot be read."""
+    try:
+        return tomllib.loads(read_text(file))
+    except tomllib.TOMLDecodeError as error:
         raise LockError(
             f"{file.name} cannot be read ({error}): mend it, then run `./crate lock`."
         ) from None
@@ -158,6 +176,39 @@ def on_linux(marker: str) -> bool:
     marker = re.sub(r"""\bextra [!=]= ["'][^"']*["']""", 'python_version > "0"', marker)
     images = [{**LINUX, "platform_machine": machine, "extra": ""} for machine in MACHINES]
     return not marker or any(Marker(marker).evaluate(image) for image in images)
+
+
+def cuda_build(versions: dict[str, str]) -> str | None:
+    """Return the build that torch's dependencies show, such as cu130, of {name: version}."""
+    for name, version in versions.items():
+        if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
+            return "cu" + "".join(version.split(".")[:2])
+    return None
+
+
+def check_torch_lock(build: str, text: str) -> None:
+    """Raise LockError if a locks/torch.<build>.txt is not as `./crate lock` writes it.
+
+    It may have comments, the index of its build, and exact pins of the family with their digests.
+    """
+    here = f"locks/torch.{build}.txt"
+    more = "" if OFFICIAL.fullmatch(build) else " --wheels FOLDER"
+    mend = f"run `./crate lock --build {build}{more}`"
+    seen, index = set(), f"--index-url {PYTORCH}/{build}"
+    for line in re.sub(r" \\\n +", " ", text).splitlines():
+        pin = TORCH_PIN.fullmatch(line)
+        name = normalize(pin["name"]) if pin else ""
+        known = name in ROOTS or BUILD_PACKAGE.fullmatch(name)
+        known = known and re.fullmatch(VERSION_PATTERN, pin[2], re.VERBOSE | re.IGNORECASE)
+        if not (line.startswith("#") or line == index or known) or (name, pin and pin[3]) in seen:
+            raise LockError(
+                f"{here} has {line[:60]!r}, which `./crate lock` does not write there: {mend}."
+            )
+        if pin:
+            seen.add((name, pin[3]))
+    found = cuda_build(pins(text))
+    if OFFICIAL.fullmatch(build) and index not in text and found not in (build, None):
+        raise LockError(f"{here} has the wheels of {found}: {mend}.")
 
 
 def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
@@ -447,7 +498,7 @@ def split(
             "and hand it in with --secret id=netrc,src=$HOME/.netrc."
         )
     lock_file = project / "locks" / f"torch.{build}.txt"
-    if not lock_file.is_file():
+    if not lock_file.exists():
         builds = sorted(p.name[6:-4] for p in lock_file.parent.glob("torch.*.txt"))
         raise LockError(
             f"TORCH_BUILD={build} has no lock {lock_file.relative_to(project)} (there are: "
@@ -455,10 +506,11 @@ def split(
         )
     poetry_lock = read(project / "poetry.lock")
     pyproject = read(project / "pyproject.toml")
-    torch_lock = lock_file.read_text()
+    torch_lock = read_text(lock_file)
     check_content_hash(pyproject, poetry_lock)
     check_paths(poetry_lock)
     check_addresses(*((project / name).read_text() for name in ("pyproject.toml", "poetry.lock")))
+    check_torch_lock(build, torch_lock)
     check_fit(build, torch_lock, poetry_lock)
     mine, with_dev, more = chosen(pyproject, groups, dev_groups, extras)
     check_torch_is_wanted(pyproject, poetry_lock, mine, more)
