@@ -24,7 +24,10 @@ from torchcrate.host import TOP, fail, say
 TOOLS = (TOP / ".tools").resolve()
 MORE: list[Path] = []  # more locks for `tests`: requirements files with hashes
 # pip's settings that say where packages come from.
-SOURCES = "cert|client-cert|extra-index-url|index-url|proxy|retries|timeout|trusted-host"
+SOURCES = (
+    "cert|client-cert|default-timeout|extra-index-url|find-links|index-url|no-index|proxy|retries"
+    "|timeout|trusted-host"
+)
 # Without bytecode Poetry takes two more seconds to start. It cannot write any if the user may not
 # write to .tools or has set PYTHONDONTWRITEBYTECODE.
 INSTALL = ("uv", "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "--python")
@@ -69,7 +72,8 @@ def pip_environment(python: Path, environment: dict[str, str]) -> dict[str, str]
         for name, value in re.findall(rf"^{section}\.({SOURCES})='(.*)'$", done.stdout, re.M):
             found[f"PIP_{name.upper().replace('-', '_')}"] = value.replace("\\n", " ").strip()
     index = {"PIP_INDEX_URL": environment["INDEX_URL"]} if environment["INDEX_URL"] else {}
-    return {**found, **index, "PIP_CONFIG_FILE": os.devnull}
+    fixed = {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return {**found, **index, **fixed}
 
 
 def ready(name: str) -> tuple[Path, dict[str, str]]:

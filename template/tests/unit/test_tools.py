@@ -110,6 +110,7 @@ def test_pips_settings(tmp_path):
     assert environments.pip_environment(python, given | index) == index | {
         "PIP_CERT": "/a.crt",
         "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_EXTRA_INDEX_URL": "https://a.example https://b.example",
         "PIP_INDEX_URL": "https://index.example",
         "PIP_PROXY": "a:1",
