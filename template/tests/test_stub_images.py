@@ -9,7 +9,7 @@ pytestmark = pytest.mark.stub
 IMAGES = {
     ("gpu", "base"): 12,
     ("gpu", "runtime"): 65,
-    ("gpu", "dev"): 41,
+    ("gpu", "dev"): 42,
     ("cpu", "runtime"): 6,
     ("debian-13", "base"): 12,
 }

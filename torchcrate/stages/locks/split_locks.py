@@ -44,7 +44,7 @@ ROOTS = ("torch", "torchvision", "torchaudio")
 BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)===?([^\s;\\]+)", re.MULTILINE)
 TORCH_PIN = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]+)===?([A-Za-z0-9._+!-]+)"
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)===?([A-Za-z0-9._+!-]+)"
     r'( ; platform_machine == "(?:x86_64|aarch64)")?( --hash=sha256:[0-9a-f]{64})+'
 )
 # PyTorch's own package index: one folder for each build.
