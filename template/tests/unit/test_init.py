@@ -251,8 +251,8 @@ def test_project_size(project):
 
     assert len(names) <= 89
     assert len([name for name in names if not name.startswith("torchcrate/")]) <= 51
-    assert lines(names) <= 7640, sorted((lines([name]), name) for name in names)
-    assert lines(code) <= 6060
+    assert lines(names) <= 7650, sorted((lines([name]), name) for name in names)
+    assert lines(code) <= 6070
     assert lines(["README.md"]) <= 80
     assert len((TOP / "README.md").read_text().splitlines()) <= 110
     workflows = (TOP / ".github/workflows").glob("*.yml")
