@@ -52,7 +52,7 @@ def test_init_adopt_and_update(template, tmp_path, hook):
     assert git(into, "ls-files", ".template.toml")
     share_tools(into)
     existing.commit(into)
-    crate(into, hook, "update", f"--template={template}")
+    crate(template, hook, "update", f"--into={into}")
     project = existing.write(tmp_path / "project", existing.LAYOUTS["flat"])
     crate(template, hook, "adopt", f"--into={project}", "--build=cu130")
     assert (project / "Dockerfile").is_file()
