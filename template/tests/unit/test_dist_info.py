@@ -64,6 +64,16 @@ def test_commands(tmp_path):
     assert it.entry_points["one"].value == "hello_there"
 
 
+def test_link_into_a_cache(tmp_path):
+    """uv links files from its cache: what they link to does not change."""
+    (tmp_path / "cached").write_text("theirs")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/hello").hardlink_to(tmp_path / "cached")
+    distribution(PROJECT, tmp_path)
+    assert "import main" in (tmp_path / "bin/hello").read_text()
+    assert (tmp_path / "cached").read_text() == "theirs"
+
+
 def test_poetrys_own_tables(tmp_path):
     text = """
     [tool.poetry]

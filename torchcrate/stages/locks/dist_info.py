@@ -89,6 +89,7 @@ def write(pyproject: dict, venv: Path, python: str) -> None:
     record = ""
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)  # it may be a hard link into uv's cache
         file.write_text(text)
         file.chmod(0o755 if file.parent.name == "bin" else 0o644)
         digest = urlsafe_b64encode(sha256(text.encode()).digest()).decode().rstrip("=")
