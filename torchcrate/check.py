@@ -57,7 +57,7 @@ def locks(top: Path) -> Iterator[str]:
     if not (top / "poetry.lock").is_file():
         yield f"poetry.lock is not there: {LOCK}."
         return
-    poetry_lock = split_locks.read(top / "poetry.lock")
+    poetry_lock = split_locks.read_lock(top)
     addresses = [(top / name).read_text() for name in ("pyproject.toml", "poetry.lock")]
     for check in (
         lambda: poetry_check(top),
@@ -189,14 +189,14 @@ def check(top: Path) -> list[str]:
 @split_locks.readable()
 def notes(top: Path) -> Iterator[str]:
     """Yield what may fail in a build: packages that are compiled, and perhaps against torch."""
-    poetry_lock = split_locks.read(top / "poetry.lock")
+    poetry_lock = split_locks.read_lock(top)
     pyproject = split_locks.read(top / "pyproject.toml")
     grouped = split_locks.groups(pyproject).get(split_locks.EXTENSIONS, set())
     for package in poetry_lock.get("package", []):
         name = split_locks.normalize(package["name"])
         against = "torch" in package.get("dependencies", {}) or name.startswith("torch-")
         against = against and package.get("source", {}).get("type", "legacy") == "legacy"
-        if against and name not in grouped and not split_locks.has_wheel(package):
+        if against and name and name not in grouped and not split_locks.has_wheel(package):
             yield (
                 f"Note: {name} has no wheel for this machine. If it is compiled against torch: "
                 f"`./crate remove {name}`, then `./crate add --group torch-extensions {name}`."

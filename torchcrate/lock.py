@@ -346,7 +346,7 @@ def make(only: str, wheels: Path | None) -> list[LockError]:
     """Make the locks. Return why some could not be made. Raises LockError if none could."""
     relative_paths()
     poetry_lock_command()
-    poetry_lock = split_locks.read(TOP / "poetry.lock")
+    poetry_lock = split_locks.read_lock(TOP)
     settle(poetry_lock)
     errors: list[LockError] = []
     builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
@@ -393,7 +393,7 @@ def change(command: str, words: list[str]) -> None:
             raise LockError(f"`poetry {command}` failed (Poetry's message is above).")
         if relative_paths():
             poetry_lock_command()
-        settle(split_locks.read(TOP / "poetry.lock"))
+        settle(split_locks.read_lock(TOP))
     except BaseException as error:  # Ctrl-C too
         for file, content in before.items():
             if file.read_bytes() != content:

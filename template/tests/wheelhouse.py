@@ -8,7 +8,6 @@ computes.
 import base64
 import hashlib
 import re
-import tomllib
 import zipfile
 from pathlib import Path
 from urllib.parse import quote
@@ -119,7 +118,7 @@ def stub(project: Path, build: str, folder: Path) -> None:
     """Write stub wheels for a build's lock to a folder, and their hashes into the lock."""
     lock = project / "locks" / f"torch.{build}.txt"
     text = lock.read_text()
-    poetry_lock = tomllib.loads((project / "poetry.lock").read_text())
+    poetry_lock = split_locks.read_lock(project)
     lines = [line for line in text.splitlines() if line.startswith(("#", "--"))]
     for pin in PIN.finditer(text):
         requires = requirements(poetry_lock, split_locks.normalize(pin["name"]), text)
@@ -131,7 +130,7 @@ def stub(project: Path, build: str, folder: Path) -> None:
 
 def family(project: Path, build: str, folder: Path) -> None:
     """Write stub wheels of torch and its sisters in poetry.lock, for a build without a lock."""
-    poetry_lock = split_locks.read(project / "poetry.lock")
+    poetry_lock = split_locks.read_lock(project)
     for name in split_locks.ROOTS:
         for version in split_locks.versions(poetry_lock).get(name, ()):
             needs = requirements(poetry_lock, name, "")

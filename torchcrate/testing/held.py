@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def hold_still(
 ) -> str:
     """Run a command of Poetry and check what it changed. Return the text for the report."""
     torch_lock = (image.project / f"locks/torch.{image.build}.txt").read_text()
-    poetry_lock = tomllib.loads((image.project / "poetry.lock").read_text())
+    poetry_lock = split_locks.read_lock(image.project)
     family = split_locks.family(poetry_lock) | split_locks.pins(torch_lock).keys()
     look = f"python -c '{STATE}'"
     before = installed(shell(look).stdout)

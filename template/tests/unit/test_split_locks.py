@@ -424,3 +424,46 @@ def test_good_torch_lock(build, text):
 def test_all_torch_locks():
     for file in TOP.glob("**/locks/torch.*.txt"):
         split_locks.check_torch_lock(file.name[6:-4], file.read_text())
+
+
+NAMED = {
+    "the standard's list": '[project]\ndependencies = ["torch", "Triton (==3.0)"]\n',
+    "an extra": '[project.optional-dependencies]\nfast = ["triton==3.0"]\n',
+    "a group": '[dependency-groups]\ndev = ["triton"]\n',
+    "Poetry's table": '[tool.poetry.dependencies]\npython = "^3.11"\ntriton = "3.0"\n',
+}
+
+
+@pytest.mark.parametrize("pyproject", NAMED.values(), ids=NAMED)
+def test_named_package_of_the_family(tmp_path, pyproject):
+    """What pyproject.toml names itself is in every image, also in the CPU's."""
+    lock = """
+[[package]]
+name = "torch"
+version = "2.0"
+groups = ["main"]
+[package.dependencies]
+triton = "3.0"
+nvidia-a = "1"
+
+[[package]]
+name = "triton"
+version = "3.0"
+groups = ["main"]
+
+[[package]]
+name = "nvidia-a"
+version = "1"
+groups = ["main"]
+"""
+    (tmp_path / "poetry.lock").write_text(lock)
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch"]\n')
+    assert split_locks.family(split_locks.read_lock(tmp_path)) == {"torch", "triton", "nvidia-a"}
+    (tmp_path / "pyproject.toml").write_text(pyproject)
+    found = split_locks.read_lock(tmp_path)
+    assert split_locks.family(found) == {"torch", "nvidia-a"}
+    assert split_locks.versions(found) == {"torch": ["2.0"], "triton": ["3.0"], "nvidia-a": ["1"]}
+    pinned = f"{INDEX}{PINNED}"
+    split_locks.check_fit("cu126", pinned, found)
+    with pytest.raises(LockError, match="has triton, which poetry.lock has too"):
+        split_locks.check_fit("cu126", f"{pinned}triton==3.0 --hash=sha256:{'c' * 64}\n", found)

@@ -43,6 +43,7 @@ def project(tmp_path):
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/torch.cu118.txt").write_text(LOCK)
     (tmp_path / "poetry.lock").write_text(POETRY_LOCK)
+    (tmp_path / "pyproject.toml").touch()
     return tmp_path
 
 

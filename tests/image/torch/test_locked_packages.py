@@ -1,7 +1,6 @@
 """/app/.venv has the packages in the two locks, no more and no less."""
 
 import json
-import tomllib
 
 from packaging.markers import Marker
 
@@ -16,7 +15,7 @@ print(json.dumps([[d.metadata["Name"], d.version] for d in m.distributions(path=
 
 def of_poetry(project, platform, groups, extras):
     """Return {name: version} that poetry.lock has for an image, without the torch family."""
-    lock = tomllib.loads((project / "poetry.lock").read_text())
+    lock = split_locks.read_lock(project)
     family = split_locks.family(lock)
     found = {}
     for package in lock["package"]:

@@ -67,7 +67,7 @@ def test_cuda_packages(host, torch_lock, image, pytorch_build, seen):
     installed = map(split_locks.normalize, json.loads(host.check_output("python -c %s", NAMES)))
     installed = {name for name in installed if split_locks.BUILD_PACKAGE.fullmatch(name)}
     # Other packages have such names too: nvidia-ml-py is an ordinary dependency.
-    poetry_lock = split_locks.read(image.project / "poetry.lock")
+    poetry_lock = split_locks.read_lock(image.project)
     installed -= split_locks.versions(poetry_lock).keys() - split_locks.family(poetry_lock)
     locked = torch_lock.keys() - set(split_locks.ROOTS)
     assert installed == locked, f"missing, or not in the lock: {sorted(installed ^ locked)}"

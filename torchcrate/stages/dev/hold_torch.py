@@ -45,6 +45,8 @@ def hold(event: Event, _name: str, _dispatcher: EventDispatcher) -> None:
 
     def execute_the_others(operations: list[Operation]) -> int:
         packages = locker.lock_data.get("package", []) if locker.is_locked() else []
+        named = {need.name for need in command.poetry.package.all_requires}
+        packages = [*packages, {"name": "", "dependencies": named}]
         # `add` and `update` write poetry.lock later: only here the new packages are known.
         for each in operations:
             needs = {need.name for need in each.package.requires}

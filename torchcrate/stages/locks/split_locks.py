@@ -143,6 +143,24 @@ def readable() -> Iterator[None]:
         ) from error
 
 
+def read_lock(project: Path) -> dict:
+    """Return a project's parsed poetry.lock, with one package more: it needs what the project names.
+
+    So a package that pyproject.toml names itself, such as triton, is not family: all builds get it.
+    No group has the added package. Raises LockError.
+    """
+    pyproject, found = read(project / "pyproject.toml"), read(project / "poetry.lock")
+    with readable():
+        standard = pyproject.get("project", {})
+        optional = standard.get("optional-dependencies", {}).values()
+        lists = (standard.get("dependencies", []), *optional)
+        named = {re.match(r"[\w.-]*", need.strip()).group() for needs in lists for need in needs}
+        named |= set(pyproject.get("tool", {}).get("poetry", {}).get("dependencies", {}))
+        names = {*map(normalize, named), *set().union(*groups(pyproject).values())}
+        root = {"name": "", "version": "", "groups": [], "dependencies": dict.fromkeys(names, "*")}
+        return {**found, "package": [*found.get("package", []), root]}
+
+
 def pins(torch_lock: str) -> dict[str, str]:
     """Return {name: version} for the text of a locks/torch.<build>.txt."""
     return {normalize(name): version for name, version in PIN.findall(torch_lock)}
@@ -504,7 +522,7 @@ def split(
             f"TORCH_BUILD={build} has no lock {lock_file.relative_to(project)} (there are: "
             f"{', '.join(builds) or 'none'}): make it with `./crate lock --build {build}`."
         )
-    poetry_lock = read(project / "poetry.lock")
+    poetry_lock = read_lock(project)
     pyproject = read(project / "pyproject.toml")
     torch_lock = read_text(lock_file)
     check_content_hash(pyproject, poetry_lock)
