@@ -93,6 +93,7 @@ def uv_compile(requirements: list[str], constraints: list[str], *options: str) -
 def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict[str, Wheels]:
     """Return {machine: wheels} of everything that the build's torch needs, as uv resolves it."""
     wanted, family = roots(poetry_lock), split_locks.family(poetry_lock)
+    mend = "If the package index is out of reach, name a mirror with --index-url URL."
     options = ["--format", "pylock.toml", "--index-strategy", "unsafe-best-match"]
     if wheel_folder:
         local = wheel_versions(wheel_folder, wanted, build)
@@ -104,6 +105,10 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
     else:
         requirements = [f"{name}=={version}+{build}" for name, version in wanted.items()]
         options += ["--index", f"{TORCH_INDEX_URL}/{build}"]
+        mend = (
+            f"If {TORCH_INDEX_URL}/{build} is out of reach, name a mirror with --torch-index-url "
+            "URL, or a folder of wheels with --wheels FOLDER."
+        )
     # Poetry locks some packages once for each set of platforms. uv chooses one itself.
     constraints = [
         f"{name}=={versions[0]}"
@@ -134,9 +139,7 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
                     "another --build, and run `./crate lock` again."
                 ) from error
             raise LockError(
-                f"locks/torch.{build}.txt was not made. uv says:\n{error}\n"
-                f"If {TORCH_INDEX_URL}/{build} is out of reach, name a mirror with "
-                "--torch-index-url URL, or a folder of wheels with --wheels FOLDER."
+                f"locks/torch.{build}.txt was not made. uv says:\n{error}\n{mend}"
             ) from error
         found[machine] = {
             split_locks.normalize(package["name"]): (

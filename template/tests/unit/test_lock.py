@@ -125,6 +125,28 @@ def test_folder_instead_of_index(monkeypatch, tmp_path):
     assert found == {"torch": ("1.0", {DIGEST}), "numpy": ("2.0", {"c" * 64})}
 
 
+@pytest.mark.parametrize(
+    ("build", "wheels", "says"),
+    [
+        ("cu126", None, "whl/cu126 is out of reach, name a mirror with --torch-index-url"),
+        ("cu130", None, "the package index is out of reach, name a mirror with --index-url"),
+        ("mine", "torch-1.0-cp311.whl", "the package index is out of reach"),
+    ],
+)
+def test_index_out_of_reach(monkeypatch, tmp_path, build, wheels, says):
+    """The advice is about the index that was asked."""
+
+    def fails(*_):
+        raise LockError("error: no route to host")
+
+    if wheels:
+        (tmp_path / wheels).touch()
+    monkeypatch.setattr(lock, "uv_compile", fails)
+    poetry = poetry_lock(torch="1.0", nvidia_cuda_runtime="13.0.96")
+    with pytest.raises(LockError, match=f"no route to host\n.*{says}"):
+        lock.from_index(build, poetry, tmp_path if wheels else None)
+
+
 def test_rendered_lock():
     wheels = {"torch": ("1.0+cpu", {DIGEST}), "triton": ("3.0", {DIGEST})}
     both = {"x86_64": wheels, "aarch64": wheels}

@@ -144,7 +144,7 @@ def readable() -> Iterator[None]:
 
 
 def read_lock(project: Path) -> dict:
-    """Return a project's parsed poetry.lock, with one package more: it needs what the project names.
+    """Return a project's parsed poetry.lock, and one package more: it needs what the project names.
 
     So a package that pyproject.toml names itself, such as triton, is not family: all builds get it.
     No group has the added package. Raises LockError.
