@@ -183,6 +183,11 @@ def check(top: Path) -> list[str]:
                 found += part(top)
         except LockError as error:
             found.append(str(error))
+        except OSError as error:
+            found.append(
+                f"{error.filename} cannot be read ({error.strerror}): bring it back, for instance "
+                "with `git restore`."
+            )
     return found
 
 

@@ -22,6 +22,8 @@ from torchcrate import build
 from torchcrate.host import TOP, fail, say
 
 REPORTS = TOP / "reports"
+# What reports/pushed.json has, beside the packages.
+NOTED = {"architecture", "base", "build", "cuda", "digest", "python", "system", "torch"}
 FACTS = """
 import importlib.metadata, json, platform, torch
 print(json.dumps({
@@ -149,7 +151,13 @@ def publish(folder: Path, patterns: list[str]) -> None:
         )
     notes: dict[str, list[dict]] = {}
     for file in sorted(folder.glob("**/pushed.json")):
-        facts = json.loads(file.read_text())
+        try:
+            facts = json.loads(file.read_text())
+            missing = NOTED - facts.keys()
+        except (ValueError, AttributeError):
+            missing = {"JSON"}
+        if missing:
+            fail(f"{file} lacks {', '.join(sorted(missing))}: run `./crate step push` again.")
         notes.setdefault(facts["build"], []).append(facts)
     if not notes or not patterns:
         fail(f"{folder} has no pushed.json, or no tags are named: `./crate step push` comes first.")

@@ -333,14 +333,18 @@ def poetry_lock_command() -> None:
 
 
 def replace(file: Path, text: str) -> None:
-    """Replace a file as a whole or not at all. Print what happened."""
+    """Replace a file as a whole or not at all. Print what happened. Raises LockError."""
     name = file.relative_to(TOP)
     if file.exists() and file.read_text() == text:
         print(f"{name} is up to date")
         return
     unfinished = file.with_suffix(".tmp")
-    unfinished.write_text(text)
-    unfinished.replace(file)
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise LockError(f"{name} cannot be written ({error.strerror}): mend that first.") from None
     print(f"{name} written")
 
 

@@ -49,6 +49,13 @@ def test_they_agree(project):
     assert check(project, "and Poetry") == ""
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "docker-bake.hcl", "pyproject.toml"])
+def test_missing_file(project, name):
+    (project / name).unlink()
+    said = check(project)
+    assert re.search(rf"^\S*{name} cannot be read \(.*No such file", said, re.MULTILINE), said
+
+
 # What is edited: file, pattern, new text; and what must be said.
 EDITS = {
     "a dependency without lock": (

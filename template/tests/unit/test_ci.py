@@ -15,6 +15,19 @@ def test_nothing_pushed_is_nothing_published(tmp_path, monkeypatch):
         ci.publish(tmp_path, ["{build}"])
 
 
+@pytest.mark.parametrize(
+    ("note", "lacks"),
+    [("", "JSON"), ("[1]", "JSON"), ('{"build": "cpu", "base": ""}', "architecture")],
+)
+def test_a_broken_note_is_named(tmp_path, monkeypatch, note, lacks):
+    monkeypatch.setenv("GITHUB_REF_NAME", f"v{ci.build.version()}")
+    (tmp_path / "pushed.json").write_text(note)
+    with pytest.raises(
+        SystemExit, match=rf"pushed.json lacks {lacks}.*: run `./crate step push` a"
+    ):
+        ci.publish(tmp_path, ["{build}"])
+
+
 def test_a_missing_setting_is_named(monkeypatch):
     monkeypatch.delenv("DIGEST", raising=False)
     with pytest.raises(SystemExit, match="ERROR: DIGEST is not set"):

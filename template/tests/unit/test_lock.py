@@ -1,5 +1,6 @@
 """`./crate lock` writes locks that pip and the build can read, or changes nothing."""
 
+import errno
 import tomllib
 from pathlib import Path
 
@@ -145,6 +146,23 @@ def test_index_out_of_reach(monkeypatch, tmp_path, build, wheels, says):
     poetry = poetry_lock(torch="1.0", nvidia_cuda_runtime="13.0.96")
     with pytest.raises(LockError, match=f"no route to host\n.*{says}"):
         lock.from_index(build, poetry, tmp_path if wheels else None)
+
+
+def test_full_disk(monkeypatch, tmp_path):
+    """Nothing is left of a lock that could not be written."""
+    monkeypatch.setattr(lock, "TOP", tmp_path)
+    old = tmp_path / "torch.cpu.txt"
+    old.write_text("old")
+
+    def full(path, _text):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(LockError, match="torch.cpu.txt cannot be written .No space left on device"):
+        lock.replace(old, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["torch.cpu.txt"]
+    assert old.read_text() == "old"
 
 
 def test_rendered_lock():
