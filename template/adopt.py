@@ -506,6 +506,12 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         workflow_ = our[".github/workflows/image.yml"]
         lint = r"^      - run: \./crate lint\n"
         our[".github/workflows/image.yml"] = swap(workflow_, lint, "")
+    top = Path((git(folder, "rev-parse", "--show-toplevel") or str(folder)).strip()).resolve()
+    if top != folder.resolve():
+        readers = {".github/workflows/image.yml": "GitHub", ".pre-commit-config.yaml": "pre-commit"}
+        for name, who in readers.items():
+            if our.pop(name, None):
+                plan.kept[name] = f"left out, since {who} reads this only at the top, in {top}"
     for name in [name for name in our if name.startswith("locks/") and (folder / name).is_file()]:
         if other(name, our[name]):
             plan.kept[name] = "`./crate lock` looks after it"

@@ -657,6 +657,19 @@ def test_optional_torch(project):
         assert lines(folder, dockerfile, r"^ARG EXTRAS=(.*)") == ["ml"]
 
 
+def test_part_of_a_repository(tmp_path):
+    """What GitHub and pre-commit read only at the top of a repository is left out."""
+    existing.write(tmp_path, {"README.md": ""} | {f"ml/{n}": t for n, t in existing.SRC.items()})
+    said = adopted(tmp_path / "ml")
+    for name, who in (
+        (".github/workflows/image.yml", "GitHub"),
+        (".pre-commit-config.yaml", "pre-"),
+    ):
+        assert not (tmp_path / "ml" / name).exists()
+        assert f"Left alone: {name}: left out, since {who}" in said
+    assert (tmp_path / "ml/Dockerfile").is_file()
+
+
 def test_no_program(project):
     """A package at the top is none."""
     gone = dict.fromkeys(("train.py", "evaluate.py", "models/net.py"))
