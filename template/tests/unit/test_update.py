@@ -144,7 +144,7 @@ EDITS = {
     "tests/image/runtime/test_permissions.py": (None, None),
     ".github/workflows/ci.yml": ("name: ci", "permissions: {}"),
     "docker-bake.hcl": ('variable "VERSION"', 'group "default"'),
-    ".gitignore": ("/results/", "/.tools/"),
+    ".gitignore": ("/results/", "/.tools\n"),
 }
 
 
