@@ -116,8 +116,9 @@ def gpu() -> Iterator[Finding]:
         yield (
             PROBLEM,
             f"{found}: too old for this build's CUDA {torch.version.cuda}",
-            f"Update the host's driver to one for CUDA {major}, or build for an older CUDA: "
-            "`./crate lock --build cu126`, then `./crate run --build cu126`.",
+            f"Update the driver to one for CUDA {major}, or build for CUDA {driver // 1000}: "
+            "`./crate lock --build NAME`, then `./crate run --build NAME`, with a build of your "
+            "torch from https://pytorch.org/get-started/previous-versions/, such as cu126.",
         )
         return
     yield OK, found, ""

@@ -348,6 +348,20 @@ def replace(file: Path, text: str) -> None:
     print(f"{name} written")
 
 
+def moved_on(poetry_lock: dict, builds: set[str]) -> str:
+    """Return a note if the default index has another build of torch than the project, or ""."""
+    versions = {name: several[0] for name, several in split_locks.versions(poetry_lock).items()}
+    there = split_locks.cuda_build(versions)
+    if not there or there in builds:
+        return ""
+    return (
+        f"Note: the default index has torch {versions.get('torch')} as build {there}. For that one "
+        f"run `./crate lock --build {there}`, then put {there} in place of "
+        f"{', '.join(sorted(builds - {'cpu'}))}: `ARG TORCH_BUILD` in Dockerfile and "
+        "docker-bake.hcl, `build:` in .github/workflows/images.yml."
+    )
+
+
 @split_locks.readable()
 def make(only: str, wheels: Path | None) -> list[LockError]:
     """Make the locks. Return why some could not be made. Raises LockError if none could."""
@@ -367,6 +381,8 @@ def make(only: str, wheels: Path | None) -> list[LockError]:
             replace(file, torch_lock(build, poetry_lock, wheels))
         except LockError as error:
             errors.append(error)
+    if errors and not only and moved_on(poetry_lock, builds):
+        print(moved_on(poetry_lock, builds))
     for source in (*sorted(TOP.glob("locks/*.in")), *(f.with_suffix(".in") for f in tools.MORE)):
         lock_tools(source)
     for build in sorted(builds - {only}):

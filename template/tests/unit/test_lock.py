@@ -148,6 +148,15 @@ def test_index_out_of_reach(monkeypatch, tmp_path, build, wheels, says):
         lock.from_index(build, poetry, tmp_path if wheels else None)
 
 
+def test_default_index_has_moved_on():
+    poetry = poetry_lock(torch="2.15.0", nvidia_cuda_runtime="13.2.51")
+    said = lock.moved_on(poetry, {"cpu", "cu130"})
+    assert "has torch 2.15.0 as build cu132. For that one run `./crate lock --build cu132`" in said
+    assert "in place of cu130:" in said
+    assert lock.moved_on(poetry, {"cpu", "cu132"}) == ""
+    assert lock.moved_on(poetry_lock(torch="2.0.1"), {"cu118"}) == ""
+
+
 def test_full_disk(monkeypatch, tmp_path):
     """Nothing is left of a lock that could not be written."""
     monkeypatch.setattr(lock, "TOP", tmp_path)
