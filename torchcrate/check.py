@@ -63,6 +63,7 @@ def locks(top: Path) -> Iterator[str]:
         lambda: poetry_check(top),
         lambda: split_locks.check_addresses(*addresses),
         lambda: split_locks.check_paths(poetry_lock),
+        lambda: split_locks.check_sisters(poetry_lock),
         lambda: wanted(top, pyproject, poetry_lock),
     ):
         try:

@@ -368,6 +368,7 @@ def make(only: str, wheels: Path | None) -> list[LockError]:
     relative_paths()
     poetry_lock_command()
     poetry_lock = split_locks.read_lock(TOP)
+    split_locks.check_sisters(poetry_lock)
     settle(poetry_lock)
     errors: list[LockError] = []
     builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}

@@ -48,6 +48,20 @@ def test_family():
     }
 
 
+def test_sister_without_a_requirement():
+    lock = poetry_lock(torch=[], torchcodec=[], torchaudio=[])
+    assert split_locks.family(lock) == {"torch", "torchcodec", "torchaudio"}
+    split_locks.check_sisters(lock)
+    lock["package"][0]["version"] = "2.6.0"
+    for version, fits in (("2.6.1", True), ("2.5.1", True), ("2.11.0", False)):
+        lock["package"][2]["version"] = version
+        if fits:
+            split_locks.check_sisters(lock)
+            continue
+        with pytest.raises(LockError, match=r"2\.11\.0 needs torch 2\.11 .* torch 2\.6\.0: name .* 2\.6"):
+            split_locks.check_sisters(lock)
+
+
 def test_similar_name():
     lock = poetry_lock(torch=["triton"], triton=[], gpustat=["nvidia-ml-py"], nvidia_ml_py=[])
     assert split_locks.family(lock) == {"torch", "triton"}

@@ -27,7 +27,7 @@ parsed = cache(Requirement)
 def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
     """Return a line for each package that is missing, in a wrong version, or there twice.
 
-    torch, torchvision and torchaudio must be there if the lock has them for this kind of machine.
+    torch and its sisters must be there if the lock has them for this kind of machine.
     """
     lines: set[str] = set()
     installed: dict[str, Distribution] = {}
@@ -36,7 +36,7 @@ def problems(found: Iterable[Distribution], torch_lock: str = "") -> list[str]:
         if name in installed:
             lines.add(f"{name} is there twice: {installed[name].version}, {distribution.version}")
         installed[name] = distribution
-    for name in re.findall(r"^(torch|torchvision|torchaudio)==", torch_lock, re.MULTILINE):
+    for name in re.findall(r"^(torch(?:vision|audio|codec)?)==", torch_lock, re.MULTILINE):
         if name not in installed:
             lines.add(f"{name} is not installed: its lock has no wheel for {platform.machine()}")
     queue = [(name, "") for name in installed]  # (package, one of its extras or "")

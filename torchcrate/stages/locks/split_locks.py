@@ -7,10 +7,10 @@ functions, so both agree on the family.
 poetry.lock says which packages an environment gets, as `poetry install` reads it: the package's
 groups, and its markers (https://python-poetry.org/docs/cli/#install).
 
-The *torch family* is torch, torchvision and torchaudio, and those of their dependencies whose name
-belongs to a torch build (triton, CUDA, ROCm) and that no other package in the project needs. Plain
-dependencies of torch (numpy, jinja2 …) are not family: they are the same for every build, and
-adding one must not change torch's layer.
+The *torch family* is torch and its sisters, of which PyTorch's index has a wheel for each build too,
+and those of their dependencies whose name belongs to a torch build (triton, CUDA, ROCm) and that no
+other package in the project needs. Plain dependencies of torch (numpy, jinja2 …) are not family:
+they are the same for every build, and adding one must not change torch's layer.
 
 Two dependency groups have a meaning: packages in `torch-extensions` are compiled against the
 image's torch, with the packages in `torch-extensions-build`.
@@ -40,7 +40,7 @@ except ImportError:  # in the image, where PYTHONPATH is a wheel of pip
     from pip._vendor.packaging.utils import InvalidWheelFilename, parse_wheel_filename
     from pip._vendor.packaging.version import VERSION_PATTERN
 
-ROOTS = ("torch", "torchvision", "torchaudio")
+ROOTS = ("torch", "torchvision", "torchaudio", "torchcodec")
 BUILD_PACKAGE = re.compile(r"(pytorch-)?triton(-.+)?|nvidia-.+|cuda-.+|rocm-.+|intel-.+-rt")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)===?([^\s;\\]+)", re.MULTILINE)
 TORCH_PIN = re.compile(
@@ -246,6 +246,28 @@ def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
     twice = sorted(locked.keys() & (wanted.keys() - family(poetry_lock)))
     if twice:
         raise LockError(f"{here} has {', '.join(twice)}, which poetry.lock has too: {mend}.")
+
+
+def check_sisters(poetry_lock: dict) -> None:
+    """Raise LockError if torchaudio does not fit torch in a poetry.lock.
+
+    Poetry sees to it where a sister names the torch that it needs. torchaudio 2.11, the last one,
+    names none, and needs torch 2.11 or newer (https://github.com/pytorch/audio/pull/4212).
+    """
+    there = versions(poetry_lock)
+    for audio in there.get("torchaudio", []):
+        for torch in there.get("torch", []):
+            if release(audio) > release(torch):
+                raise LockError(
+                    f"torchaudio {audio} needs torch {'.'.join(map(str, release(audio)))} or newer, "
+                    f"and poetry.lock has torch {torch}: name torchaudio {torch.partition('+')[0]} "
+                    "in pyproject.toml, then run `./crate lock`."
+                )
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version, such as (2, 11)."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2]))
 
 
 def groups(pyproject: dict) -> dict[str, set[str]]:
@@ -527,6 +549,7 @@ def split(
     torch_lock = read_text(lock_file)
     check_content_hash(pyproject, poetry_lock)
     check_paths(poetry_lock)
+    check_sisters(poetry_lock)
     check_addresses(*((project / name).read_text() for name in ("pyproject.toml", "poetry.lock")))
     check_torch_lock(build, torch_lock)
     check_fit(build, torch_lock, poetry_lock)
