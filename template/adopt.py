@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from poetry.core.factory import Factory as CoreFactory
 from poetry.core.packages.project_package import ProjectPackage
 from poetry.factory import Factory
 
-from template.init import ABOUT_TEMPLATE
+from template.init import ABOUT_TEMPLATE, RECORD, InitError, read_answers, record
 from torchcrate.check import cpu_dockerfile
 from torchcrate.host import TOP
 from torchcrate.stages.locks import dist_info, split_locks
@@ -532,6 +532,11 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
             f"{folder} has {', '.join(in_the_way)} already, other than the template's: move what "
             "you need of it elsewhere, or have it replaced with --replace."
         )
+    if git(TOP, "status", "--porcelain") == "":
+        tree = (git(TOP, "rev-parse", "HEAD^{tree}") or "").strip()
+        our[RECORD] = record(answers(project), tree, made_by_adopt(folder, our))
+    else:
+        plan.kept[RECORD] = f"left out, since {TOP} has changes that are not committed"
     plan.changed = dict.fromkeys(in_the_way, "replaced, as --replace says")
     plan.changed |= dict.fromkeys(plan.gone, "deleted, as --replace says: torchcrate/ has no such")
     our |= change_gitignore(plan, folder)
@@ -539,6 +544,20 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         our |= change_pytest(plan, folder, pyproject)
     plan.files = {n: text for n, text in our.items() if not (folder / n).exists() or other(n, text)}
     return plan
+
+
+def made_by_adopt(folder: Path, our: Iterable[str]) -> set[str]:
+    """Return what adopt wrote into a project, now or before; torchcrate/ is one path."""
+    known = folder / RECORD
+    before = tomllib.loads(known.read_text()).get("files", []) if known.is_file() else []
+    now = {"torchcrate" if name.startswith("torchcrate/") else name for name in our}
+    return now | {name for name in before if (folder / name).exists()}
+
+
+def answers(project: Project) -> dict[str, str]:
+    """Return the options with which adopt finds the same again."""
+    code, command = shlex.join(project.code), shlex.join(project.command)
+    return {"build": project.build, "code": code, "command": command}
 
 
 def decode(file: Path) -> str:
@@ -673,7 +692,11 @@ def main(options: Namespace) -> None:
     """Run `./crate adopt`."""
     try:
         folder = Path(options.into).expanduser()
-        project, pyproject = read_project(folder, options.build, options.code, options.command)
+        told = (options.build, options.code, options.command)
+        if options.answers:
+            known = read_answers(Path(options.answers))
+            told = tuple(known.get(name) for name in ("build", "code", "command"))
+        project, pyproject = read_project(folder, *told)
         plan = make_plan(project, pyproject, options.replace)
         if not plan.files and not plan.gone:
             print(f"Nothing to do: {folder} has everything.")
@@ -685,7 +708,7 @@ def main(options: Namespace) -> None:
             )
         write(plan, folder)
         print(report(plan, project))
-    except AdoptError as error:
+    except (AdoptError, InitError) as error:
         sys.exit(f"ERROR: {error}")
     except OSError as error:
         sys.exit(

@@ -75,6 +75,7 @@ COMMANDS = {
             (("--code",), {"help": "the folders and files of the code (default: it is found)"}),
             (("--command",), {"help": "what the container starts (default: it is found)"}),
             (("--replace",), {"action": "store_true", "help": "replace files that are in the way"}),
+            (("--answers",), {"metavar": "FILE", "help": "a .template.toml with the answers"}),
         ),
         tools="poetry",
     ),

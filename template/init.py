@@ -16,7 +16,7 @@ import tempfile
 import textwrap
 import tomllib
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tomlkit
@@ -337,8 +337,8 @@ SPECIAL = {
 }
 
 
-def record(answers: Answers, tree: str) -> str:
-    """Return the text of .template.toml."""
+def record(answers: Answers, tree: str, files: Iterable[str] = ()) -> str:
+    """Return the text of .template.toml. A project that adopted the images has their files there."""
     document = tomlkit.document()
     document.add(
         tomlkit.comment(
@@ -347,6 +347,8 @@ def record(answers: Answers, tree: str) -> str:
     )
     document["version"] = VERSION
     document["tree"] = tree
+    if files:
+        document["files"] = tomlkit.array(str(sorted(files))).multiline(True)
     document["answers"] = answers
     return tomlkit.dumps(document)
 

@@ -1,8 +1,8 @@
 """Merge this template into a project that an older one made, without losing what was changed there.
 
 The project's .template.toml names the template's tree that it was made from. `./crate init` makes
-the project again from that tree and from this repository's commit, with the same answers.
-torchcrate/ is replaced, unless it was edited. For all other files the difference of the two is
+the project again from that tree and from this repository's commit, with the same answers. (In a
+project that adopted the images, `./crate adopt` does, beside the project's own files.) torchcrate/ is replaced, unless it was edited. For all other files the difference of the two is
 merged: lines that both sides changed become a conflict. Nothing is committed, and no commit of the
 template gets into the project's history.
 """
@@ -52,21 +52,24 @@ def listed(folder: Path, *arguments: str) -> list[str]:
     return [path for path in git(folder, arguments[0], "-z", *arguments[1:]).split("\0") if path]
 
 
-def recorded(top: Path) -> str:
-    """Return the template's tree that a project was made from. Ends the program without it."""
+def recorded(top: Path) -> tuple[str, list[str]]:
+    """Return the template's tree that a project was made from, and the files of `./crate adopt`.
+
+    Ends the program without a tree.
+    """
     if not (top / RECORD).is_file():
         fail(
-            f"{top} has no {RECORD}, in which `./crate init` notes what a project was made from: "
-            "only a project made by it can be updated. For one that adopted the images, run "
-            "`./crate adopt --into PROJECT --replace`."
+            f"{top} has no {RECORD}, which `./crate init` and `./crate adopt` write: if it has the "
+            "images from an older adopt, run `./crate adopt --into PROJECT --replace` once."
         )
     try:
-        tree = tomllib.loads((top / RECORD).read_text())["tree"]
+        known = tomllib.loads((top / RECORD).read_text())
+        tree, files = known["tree"], known.get("files", [])
     except (ValueError, KeyError):
-        tree = None
-    if not isinstance(tree, str):
+        tree, files = None, []
+    if not isinstance(tree, str) or not isinstance(files, list):
         fail(f"{RECORD} names no tree of the template: bring it back with `git log -p {RECORD}`.")
-    return tree
+    return tree, [str(name) for name in files]
 
 
 def check_clean(top: Path) -> None:
@@ -86,22 +89,33 @@ def check_clean(top: Path) -> None:
         )
 
 
-def project(bare: Path, commit: str, folder: Path, record: Path) -> str:
-    """Return the tree that a template's commit makes with the answers in a record.
+def project(bare: Path, commit: str, folder: Path, top: Path, files: list[str]) -> str:
+    """Return the tree that a template's commit makes with the answers in a project's record.
 
-    Raises GitError, also with the message of the template's init.py.
+    With ``files``, which `./crate adopt` wrote, that is the project without them, adopted anew.
+    Raises GitError, also with the message of the template's command.
     """
     git(bare, "worktree", "add", "--quiet", "--detach", str(folder), commit)
     if not (folder / "crate").is_file():
         raise GitError(f"commit {commit[:12]} of the template has no ./crate")
     (folder / ".tools").symlink_to(TOOLS)  # where this very Python is
-    command = [sys.executable, "-B", "crate", "init", "--answers", str(record)]
+    command = [sys.executable, "-B", "crate", "init", f"--answers={top / RECORD}"]
+    made = folder
+    if files:
+        made = folder.with_name(f"{folder.name}-project")
+        git(bare, "fetch", "--quiet", "--no-tags", "--", str(top), "+HEAD:refs/made/project")
+        git(bare, "worktree", "add", "--quiet", "--detach", str(made), "refs/made/project")
+        git(made, "rm", "-r", "--quiet", "--ignore-unmatch", "--", *files)
+        git(made, "commit", "--quiet", "--allow-empty", "--message", "Without the images")
+        command[0] = str(TOOLS / "poetry/bin/python")
+        command[3:4] = ["adopt", f"--into={made}", "--replace"]
     more = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     done = subprocess.run(command, cwd=folder, check=False, **more)
     if done.returncode:
         words = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise GitError(f"its `init` of {commit[:12]} says: {words.removeprefix('ERROR: ')}")
-    return git(folder, "write-tree")
+        raise GitError(f"its `{command[3]}` of {commit[:12]} says: {words.removeprefix('ERROR: ')}")
+    git(made, "add", "--all")
+    return git(made, "write-tree")
 
 
 def fetch(tree: str, bare: Path) -> tuple[str, str]:
@@ -197,7 +211,7 @@ def merge(top: Path, old: str, new: str) -> dict[str, list[str]]:
 
 def update(top: Path, replace: bool) -> int:
     """Merge this template into a project. Return 1 if there are conflicts."""
-    tree = recorded(top)
+    tree, files = recorded(top)
     check_clean(top)
     started = False
     try:
@@ -208,7 +222,7 @@ def update(top: Path, replace: bool) -> int:
                 say(f"Nothing to do: the project was made from the template's {new[:12]}.")
                 return 0
             trees = [
-                project(bare, commit, Path(temporary, name).resolve(), top / RECORD)
+                project(bare, commit, Path(temporary, name).resolve(), top, files)
                 for name, commit in (("old", old), ("new", new))
             ]
             one = git(bare, "commit-tree", trees[0], "-m", "The project as it was made")

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from template.tests import existing
 from template.tests.projects import (
     ANSWERS,
     GITCONFIG,
@@ -360,6 +361,54 @@ def test_from_a_clone_without_history(folders):
     git(shallow, "fetch", "--quiet", "--unshallow")
     update(shallow, project)
     assert "# Newer." in (project / "Dockerfile").read_text()
+
+
+@pytest.fixture
+def adopted(folders, tmp_path):
+    """Return the template, and a project that had the images from it by `./crate adopt`."""
+    files = {"lib/words.py": "print(1)\n", "mine.md": "mine\n", ".dockerignore": ".git\n"}
+    project = existing.write(tmp_path / "flat", existing.FLAT | files)
+    words = ("--build=cu126", "--code=wordcount lib/words.py", "--command=python -m words")
+    done = crate(folders[0], "adopt", *words, into=str(project))
+    assert done.returncode == 0, done.stderr
+    commit(project)
+    return folders[0], project
+
+
+def test_an_adopted_project(adopted):
+    template, project = adopted
+    edit(template, "Dockerfile", "# ---- base:", "# Newer.\n# ---- base:")
+    append(template, "torchcrate/build.py", "# Newer.\n")
+    (template / "torchcrate/doctor.py").unlink()
+    (template / "tests/image/runtime/test_newer.py").touch()
+    (template / "tests/image/runtime/test_slim.py").unlink()
+    append(project, "apt/runtime.txt", "libmine1\n")
+    edit(project, "Dockerfile", 'CMD ["bash"]', '# Mine.\nCMD ["bash"]')
+    append(project, "mine.md", "more\n")
+    told = update(template, project)
+    assert "is merged, staged and not committed" in told
+    dockerfile = (project / "Dockerfile").read_text()
+    assert "# Newer.\n# ---- base:" in dockerfile and '# Mine.\nCMD ["bash"]' in dockerfile
+    assert "ARG TORCH_BUILD=cu126\n" in dockerfile and 'CMD ["python", "-m", "words"]' in dockerfile
+    assert (project / "apt/runtime.txt").read_text().endswith("libmine1\n")
+    assert (project / "mine.md").read_text() == "mine\nmore\n"
+    assert (project / ".dockerignore").read_text() == ".git\n"
+    assert (project / "torchcrate/build.py").read_text().endswith("# Newer.\n")
+    assert (project / "tests/image/runtime/test_newer.py").is_file()
+    for name in ("torchcrate/doctor.py", "tests/image/runtime/test_slim.py"):
+        assert not (project / name).exists()
+    commit(project)
+    assert "Nothing to do" in update(template, project)
+
+
+def test_an_adopted_project_with_other_answers(adopted):
+    template, project = adopted
+    append(template, "Dockerfile", "# Newer.\n")
+    commit(template)
+    (project / "lib/words.py").unlink()
+    commit(project)
+    assert "its `adopt` of " in (said := refused(template, project))
+    assert "--code names lib/words.py" in said
 
 
 def test_refused(folders):
