@@ -8,7 +8,6 @@ leaves the project as it was.
 import json
 import re
 import shlex
-import subprocess
 import sys
 import tomllib
 from argparse import Namespace
@@ -24,7 +23,7 @@ from poetry.core.factory import Factory as CoreFactory
 from poetry.core.packages.project_package import ProjectPackage
 from poetry.factory import Factory
 
-from template.init import ABOUT_TEMPLATE, RECORD, InitError, read_answers, record
+from template.init import ABOUT_TEMPLATE, RECORD, InitError, git, read_answers, record
 from torchcrate.check import cpu_dockerfile
 from torchcrate.host import TOP
 from torchcrate.stages.locks import dist_info, split_locks
@@ -84,17 +83,10 @@ class Plan:
 # ---- what the project is ----
 
 
-def git(folder: Path, *arguments: str) -> str | None:
-    """Return git's output, or None if git fails."""
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
-
-
 def tracked(folder: Path) -> list[str]:
     """Return the files in a folder that git tracks or would track."""
     arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = (git(folder, *arguments) or "").split("\0")
+    names = git(folder, *arguments).split("\0")
     return sorted({name for name in names if name and (folder / name).is_file()})
 
 
@@ -315,7 +307,7 @@ def read_project(
     package, pyproject = read_pyproject(folder)
     if folder.resolve() == TOP:
         raise AdoptError("--into names this repository itself: name another project's folder.")
-    if git(folder, "rev-parse", "HEAD") is None:
+    if not git(folder, "rev-parse", "HEAD"):
         raise AdoptError(
             f"{folder} is not in git, so you could not undo this: run `git init && git add . && "
             "git commit -m Start` there."
@@ -506,7 +498,7 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         workflow_ = our[".github/workflows/image.yml"]
         lint = r"^      - run: \./crate lint\n"
         our[".github/workflows/image.yml"] = swap(workflow_, lint, "")
-    top = Path((git(folder, "rev-parse", "--show-toplevel") or str(folder)).strip()).resolve()
+    top = Path(git(folder, "rev-parse", "--show-toplevel") or folder).resolve()
     if top != folder.resolve():
         readers = {".github/workflows/image.yml": "GitHub", ".pre-commit-config.yaml": "pre-commit"}
         for name, who in readers.items():
@@ -532,8 +524,8 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
             f"{folder} has {', '.join(in_the_way)} already, other than the template's: move what "
             "you need of it elsewhere, or have it replaced with --replace."
         )
-    if git(TOP, "status", "--porcelain") == "":
-        tree = (git(TOP, "rev-parse", "HEAD^{tree}") or "").strip()
+    if not git(TOP, "status", "--porcelain"):
+        tree = git(TOP, "rev-parse", "HEAD^{tree}")
         our[RECORD] = record(answers(project), tree, made_by_adopt(folder, our))
     else:
         plan.kept[RECORD] = f"left out, since {TOP} has changes that are not committed"

@@ -22,7 +22,7 @@ from pathlib import Path
 import tomlkit
 
 from torchcrate import VERSION
-from torchcrate.host import TOP
+from torchcrate.host import TOP, fail
 from torchcrate.tools import TOOLS
 
 RECORD = ".template.toml"
@@ -382,17 +382,28 @@ def tidy(before: Files, after: Files) -> Files:
 # ---- Reading and writing a repository ----
 
 
+def git_done(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Return how git ended. Ends the program if git is not there, or does not trust the folder."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        fail("git is not installed: install it (Debian and Ubuntu: apt-get install git).")
+    if done.returncode and "dubious ownership" in done.stderr:
+        safe = f"`git config --global --add safe.directory {shlex.quote(str(folder))}`"
+        fail(f"git reads nothing in {folder}, which belongs to another user: run {safe}.")
+    return done
+
+
 def git(folder: Path, *arguments: str) -> str:
     """Return git's output, or "" if git fails."""
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = git_done(folder, *arguments)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def git_must(folder: Path, *arguments: str) -> str:
     """Return git's output. Raises InitError with git's last line if it fails."""
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = git_done(folder, *arguments)
     if done.returncode:
         words = (done.stderr.strip() or "no reason given").splitlines()[-1]
         raise InitError(f"`git {arguments[0]}` failed in {folder}: {words.rstrip('.')}.")

@@ -16,10 +16,10 @@ from argparse import Namespace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from template.init import RECORD, git_done
 from torchcrate.host import TOP, fail, say
 from torchcrate.tools import TOOLS
 
-RECORD = ".template.toml"
 MACHINERY = "torchcrate"  # the folder that no project edits
 # A command makes these from other files. They cannot be merged, only made again.
 LOCKS = ("poetry.lock", "locks/*.txt")
@@ -38,8 +38,7 @@ class GitError(Exception):
 
 def git(folder: Path, *arguments: str) -> str:
     """Return what git prints. Raises GitError with the last line of git's message."""
-    command = ["git", "-C", str(folder), *SETTINGS, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = git_done(folder, *SETTINGS, *arguments)
     if done.returncode:
         lines = ((done.stderr or done.stdout).strip() or "no reason given").splitlines()
         told = [line for line in lines if line.startswith(("fatal:", "error:"))]

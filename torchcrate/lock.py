@@ -60,7 +60,7 @@ def roots(poetry_lock: dict) -> dict[str, str]:
     versions = split_locks.versions(poetry_lock)
     found = {name: versions[name] for name in ROOTS if name in versions}
     if "torch" not in found:
-        raise LockError("pyproject.toml does not name torch: run `poetry add torch==VERSION`.")
+        raise LockError(split_locks.NO_TORCH)
     for name, several in found.items():
         if len(several) > 1:
             raise LockError(

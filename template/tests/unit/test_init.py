@@ -460,6 +460,15 @@ def test_no_git(template):
     assert snapshot(template) == before
 
 
+def test_git_that_refuses(template, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(SystemExit, match="belongs to another user: run `git config --global --add"):
+        init.git(template, "rev-parse", "HEAD")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SystemExit, match="git is not installed: install it"):
+        init.git(template, "rev-parse", "HEAD")
+
+
 def test_no_template(tmp_path):
     with pytest.raises(init.InitError, match="There is no template here"):
         init.tree_to_take(tmp_path)

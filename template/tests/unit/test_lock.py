@@ -273,7 +273,7 @@ def test_wheels_without_torch(tmp_path):
 
 
 def test_a_project_without_torch():
-    with pytest.raises(LockError, match="run `poetry add torch==VERSION`"):
+    with pytest.raises(LockError, match="run `./crate add torch==VERSION`"):
         lock.roots(poetry_lock(numpy="1.0"))
 
 

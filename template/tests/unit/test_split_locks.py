@@ -107,6 +107,8 @@ def test_local_part():
 
 
 def test_extra_package():
+    with pytest.raises(LockError, match="not name torch: run `./crate add torch==VERSION`"):
+        split_locks.check_fit("cpu", "torch==1.0\n", poetry_lock(numpy=[]))
     with pytest.raises(LockError, match="torchvision 1.0 where poetry.lock has none"):
         split_locks.check_fit("cpu", "torch==1.0\ntorchvision==1.0", poetry_lock(torch=[]))
 

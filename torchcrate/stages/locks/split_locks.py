@@ -61,6 +61,9 @@ LINUX = {
     **{"platform_python_implementation": "CPython", "platform_system": "Linux"},
     "sys_platform": "linux",
 }
+NO_TORCH = (
+    "pyproject.toml does not name torch: run `./crate add torch==VERSION`, then `./crate lock`."
+)
 # How a torch lock says that it has another version than poetry.lock's.
 INSTEAD = "# Instead of"
 # The names of PyTorch's builds. A build with another name came from a folder of wheels.
@@ -235,6 +238,8 @@ def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
     here = f"locks/torch.{build}.txt"
     more = "" if OFFICIAL.fullmatch(build) else " --wheels FOLDER"
     mend = f"run `./crate lock --build {build}{more}`"
+    if "torch" not in wanted:
+        raise LockError(NO_TORCH)
     stands_for = dict(re.findall(rf"^{INSTEAD} (\S+)==(\S+)$", torch_lock, re.MULTILINE))
     for name in ROOTS:
         have = stands_for.get(name) or locked.get(name, "none").partition("+")[0]
