@@ -212,7 +212,7 @@ def gpu_build(folder: Path, named: str | None) -> str:
     Raises AdoptError if there is neither.
     """
     if named:
-        if not re.fullmatch(r"[a-z][a-z0-9._]*", named) or named == "cpu":
+        if not split_locks.BUILD_NAME.fullmatch(named) or named == "cpu":
             raise AdoptError(f"--build {named} is not a GPU build: name one like cu126 or rocm6.4.")
         return named
     lock = folder / "poetry.lock"
@@ -247,9 +247,10 @@ def find_code(files: list[str], pyproject: dict, named: str | None) -> dict[str,
     else:
         packages = table(pyproject, "tool", "poetry").get("packages", [])
         sources = [
-            (PurePosixPath(p.get("from", ".")) / PurePosixPath(p["include"]).parts[0]).as_posix()
+            PurePosixPath(p.get("from", "."), *PurePosixPath(p["include"]).parts[:1]).as_posix()
             for p in packages
         ]
+        sources = [source for source in sources if source != "."]  # which is no one place
         sources = ["src" if source.startswith("src/") else source for source in sources]
         if not sources and any(path.parts[0] == "src" for path in python):
             sources = ["src"]
@@ -277,7 +278,9 @@ def find_command(
     files: list[str], code: dict[str, str], pyproject: dict, named: str | None
 ) -> list[str]:
     """Return the command that the container starts: `named`, or else one found in the project."""
-    if named:
+    if named is not None:
+        if not words(named):
+            raise AdoptError("--command is empty: say what the container starts, or leave it out.")
         return words(named)
     name, _ = dist_info.named(pyproject)
     scripts = dist_info.entry_points(pyproject).get("console_scripts", {}) if name else {}
@@ -683,7 +686,7 @@ def report(plan: Plan, project: Project) -> str:
 def main(options: Namespace) -> None:
     """Run `./crate adopt`."""
     try:
-        folder = Path(options.into).expanduser()
+        folder = Path(options.into)
         told = (options.build, options.code, options.command)
         if options.answers:
             known = read_answers(Path(options.answers))

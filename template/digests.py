@@ -53,6 +53,6 @@ def main(options: Namespace) -> int:
     """Make locks; return 1 if one was not made."""
     if not options.build:
         fail("the digests need a torch build: add --build NAME.")
-    lock.from_index = partial(from_digests, Path(options.file).expanduser())
+    lock.from_index = partial(from_digests, Path(options.file))
     options.wheels = ""
     return lock.main(options)

@@ -386,7 +386,8 @@ def git_done(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Return how git ended. Ends the program if git is not there, or does not trust the folder."""
     command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        how = {"capture_output": True, "text": True, "errors": "surrogateescape"}
+        done = subprocess.run(command, check=False, **how)
     except FileNotFoundError:
         fail("git is not installed: install it (Debian and Ubuntu: apt-get install git).")
     if done.returncode and "dubious ownership" in done.stderr:
@@ -534,7 +535,7 @@ def main(options: Namespace) -> int:
             tree_to_take(TOP)
             flags = [f"--{key}={value}" for key, value in given.items()]
             flags += [f"--answers={Path(options.answers).resolve()}"] if options.answers else []
-            into = Path(options.into).expanduser()
+            into = Path(options.into)
             code = generate(into, flags)
             said = f"The project is in {into.resolve()}: begin with `cd {shlex.quote(str(into))}`."
         else:

@@ -276,7 +276,7 @@ def report(tell: dict[str, list[str]]) -> int:
 
 def main(options: Namespace) -> int:
     """Run the command; see the top of this file."""
-    top = Path(options.into).expanduser().resolve()
+    top = Path(options.into).resolve()
     if not top.is_dir():
         fail(f"{top} is no folder: name the project's with --into.")
     try:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchcrate.build import builds
-from torchcrate.host import TOP
+from torchcrate.host import TOP, fail
+from torchcrate.lock import replace
 from torchcrate.stages.locks import split_locks
 from torchcrate.stages.locks.split_locks import LockError
 
@@ -214,8 +215,10 @@ def main(options: Namespace) -> int:
     if options.write:
         for file, text in generated(TOP).items():
             if file.read_text() != text:
-                file.write_text(text)
-                print(f"{file.relative_to(TOP)} written")
+                try:
+                    replace(file, text)
+                except LockError as error:
+                    fail(str(error))
     problems = check(TOP)
     for problem in problems:
         print(f"ERROR: {problem}", file=sys.stderr)

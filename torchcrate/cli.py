@@ -172,22 +172,35 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return main.parse_args(arguments)
 
 
+def given(options: argparse.Namespace, name: str) -> str | None:
+    """Return the value of an option, or None without one. Ends the program if it is empty."""
+    value = getattr(options, name, None)
+    if value == "":
+        fail(f"--{name.replace('_', '-')} is empty: give a value, or leave it out.")
+    return value
+
+
+def home(path: str) -> str:
+    """Return a path with a `~` replaced. Path.expanduser raises an error for an unknown user."""
+    return os.path.expanduser(path)  # noqa: PTH111
+
+
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     options = parse(arguments)
     command = COMMANDS[options.subcommand]
     for option in command.options:
         name = option.replace("-", "_")
-        value = getattr(options, name)
+        value = given(options, name)
         if value is not None:
             os.environ[name.upper()] = value
         value = os.environ.get(name.upper(), "")
         if value and name in ("wheels", "netrc"):  # commands start other commands in other folders
-            value = os.environ[name.upper()] = str(Path(os.path.expanduser(value)).absolute())  # noqa: PTH111
+            value = os.environ[name.upper()] = str(Path(home(value)).absolute())
         setattr(options, name, value)
-    for option in ("into", "answers"):
-        if getattr(options, option, None) == "":
-            fail(f"--{option} is empty: give a value.")
+    for name in ("into", "answers", "file"):
+        if given(options, name):
+            setattr(options, name, home(getattr(options, name)))
     host.check_addresses()
     module, _, function = command.function.partition(":")
     try:

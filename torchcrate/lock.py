@@ -430,10 +430,10 @@ def change(command: str, words: list[str]) -> None:
 def main(options: Namespace) -> int:
     """Run the command. Return 1 if a lock was not made."""
     only = options.build
-    wheels = Path(options.wheels).expanduser() if options.wheels else None
+    wheels = Path(options.wheels) if options.wheels else None
     errors: list[LockError] = []
     try:
-        if only and not re.fullmatch(r"[a-z0-9]+([.][a-z0-9]+)*", only):
+        if only and not split_locks.BUILD_NAME.fullmatch(only):
             raise LockError(
                 f"--build {only} is no name of a torch build: give one such as cpu, cu126 or "
                 "rocm6.4, or a name of your own in small letters and digits."

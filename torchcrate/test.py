@@ -33,7 +33,7 @@ def canaries(folder: Path) -> dict[str, str]:
     if bundle:
         (folder / "ca.crt").write_text(f"# {CANARY}-ca\n{bundle.read_text()}")
         found["REQUESTS_CA_BUNDLE"] = str(folder / "ca.crt")
-    passwords = Path(os.environ.get("NETRC") or os.devnull).expanduser().read_text()
+    passwords = build.given().get("NETRC", Path(os.devnull)).read_text()
     machine = f"machine {CANARY}.example login {CANARY} password {CANARY}-netrc\n"
     (folder / "netrc").write_text(passwords + machine)
     direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "localhost"

@@ -28,6 +28,7 @@ SOURCES = (
     "cert|client-cert|default-timeout|extra-index-url|find-links|index-url|no-index|proxy|retries"
     "|timeout|trusted-host"
 )
+ELSEWHERE = ("PYTHONHOME", "PYTHONPATH")  # the caller's modules, in place of the environment's
 # Without bytecode Poetry takes two more seconds to start. It cannot write any if the user may not
 # write to .tools or has set PYTHONDONTWRITEBYTECODE.
 INSTALL = ("uv", "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "--python")
@@ -49,7 +50,7 @@ def environment() -> dict[str, str]:
     return {
         "POETRY_REQUESTS_TIMEOUT": "90",
         "POETRY_REQUESTS_MAX_RETRIES": "3",
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in ELSEWHERE},
         "PATH": f"{TOOLS}/uv/bin:{TOOLS}/poetry/bin:{os.environ.get('PATH', os.defpath)}",
         "INDEX_URL": index,
         "UV_DEFAULT_INDEX": index,

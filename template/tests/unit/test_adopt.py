@@ -590,6 +590,13 @@ def test_open_quote(project, option):
     assert "it's has a quote that is not closed" in refused(project("scripts"), option)
 
 
+def test_empty_values(project):
+    assert "--command is empty: say what" in refused(project("scripts"), "--command= ")
+    poetry = existing.SCRIPTS["pyproject.toml"] + '\n[[tool.poetry.packages]]\ninclude = ""\n'
+    said = adopted(project("scripts", files={"pyproject.toml": poetry}))
+    assert "Your code: models, evaluate.py, train.py (" in said
+
+
 def test_readme_outside(project):
     files = edited(
         "scripts", "package-mode = false", 'package-mode = false\nreadme = "../README.md"'
@@ -605,7 +612,7 @@ def test_unknown_build(project, lock):
     assert "does not say which GPU build of torch" in refused(folder, build=None)
 
 
-@pytest.mark.parametrize("build", ["cpu", "CU 126", "../x"])
+@pytest.mark.parametrize("build", ["cpu", "CU 126", "../x", "cu_126"])
 def test_invalid_build(project, build):
     assert f"--build {build} is not a GPU build" in refused(project("scripts"), build=build)
 

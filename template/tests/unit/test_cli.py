@@ -102,6 +102,15 @@ def test_no_shell():
             assert ast.unparse(call.func) not in ("os.system", "os.popen"), file
 
 
+def test_value_that_is_none(monkeypatch, capsys):
+    monkeypatch.setattr(cli.tools, "inside", lambda _: True)
+    monkeypatch.setenv("WHEELS", "")
+    with pytest.raises(SystemExit, match="--wheels is empty: give a value, or leave it out"):
+        cli.main(["lock", "--wheels="])
+    assert cli.main(["lock", "--build=cpu", "--wheels=~nosuchuser/x"]) == 1
+    assert "/~nosuchuser/x is no folder: name the one" in capsys.readouterr().err
+
+
 def test_old_python():
     text = (TOP / "crate").read_text()
     head = text[: text.index("from torchcrate")]

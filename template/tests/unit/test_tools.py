@@ -122,6 +122,12 @@ def test_pips_settings(tmp_path):
     assert list(tmp_path.glob("venv/lib/*/site-packages/small*")) and not elsewhere.exists()
 
 
+def test_modules_of_the_caller(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/theirs")
+    monkeypatch.setenv("INDEX_URL", "https://index.example")
+    assert "PYTHONPATH" not in environments.environment()
+
+
 def test_two_first_runs(tmp_path, monkeypatch):
     """Only one makes the environments; the other waits and takes them."""
     made = []
