@@ -126,15 +126,10 @@ def run(
     return steps, log
 
 
-def interrupt(*_: object) -> None:
-    """End as Ctrl-C does, which stops all that was started."""
-    raise KeyboardInterrupt
-
-
 def main(options: Namespace) -> int:
     """Run the command; see the top of this file."""
     torch_build = options.build or build.default_gpu_build()
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     top = Path(tempfile.mkdtemp(prefix="ci.", dir="/var/tmp"))
     os.environ["ENGINE_DIR"] = str(top)
     registry = Registry(top)

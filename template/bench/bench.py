@@ -264,11 +264,6 @@ def draw(file: Path) -> None:
     contenders.run(*command, folder=TOP)
 
 
-def interrupt(*_: object) -> None:
-    """End as Ctrl-C does, so that all machines are stopped."""
-    raise KeyboardInterrupt
-
-
 class Results:
     """The figures of a project, in a file that a stopped run goes on with."""
 
@@ -342,7 +337,7 @@ def main(options: Namespace) -> int:
             "no folder has a wheel of torch+cpu: download it and name the folder with "
             "`./crate bench --quick --wheels FOLDER`."
         )
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     top = Path(tempfile.mkdtemp(prefix="bench.", dir="/var/tmp"))
     os.environ["ENGINE_DIR"] = str(top)
     registry = Registry(top)

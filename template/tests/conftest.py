@@ -51,17 +51,12 @@ from torchcrate import host as host_script
 from torchcrate.testing.images import CANARY, LABEL, Image
 
 
-def interrupt(*_: object) -> None:
-    """End the session as Ctrl-C does, so that fixtures clean up."""
-    raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """Return the Docker SDK's client of the engine that the docker command finds."""
     prepare()
     client = docker.from_env(timeout=900)
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     yield client
     # If one is gone already, remove the others all the same.
     for container in client.containers.list(
