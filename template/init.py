@@ -338,7 +338,7 @@ SPECIAL = {
 
 
 def record(answers: Answers, tree: str, files: Iterable[str] = ()) -> str:
-    """Return the text of .template.toml. A project that adopted the images has their files there."""
+    """Return the text of .template.toml. `files` are those that `./crate adopt` wrote."""
     document = tomlkit.document()
     document.add(
         tomlkit.comment(

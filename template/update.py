@@ -2,9 +2,10 @@
 
 The project's .template.toml names the template's tree that it was made from. `./crate init` makes
 the project again from that tree and from this repository's commit, with the same answers. (In a
-project that adopted the images, `./crate adopt` does, beside the project's own files.) torchcrate/ is replaced, unless it was edited. For all other files the difference of the two is
-merged: lines that both sides changed become a conflict. Nothing is committed, and no commit of the
-template gets into the project's history.
+project that adopted the images, `./crate adopt` does, beside the project's own files.) torchcrate/
+is replaced, unless it was edited. For all other files the difference of the two is merged: lines
+that both sides changed become a conflict. Nothing is committed, and no commit of the template gets
+into the project's history.
 """
 
 import os

@@ -58,7 +58,9 @@ def test_sister_without_a_requirement():
         if fits:
             split_locks.check_sisters(lock)
             continue
-        with pytest.raises(LockError, match=r"2\.11\.0 needs torch 2\.11 .* torch 2\.6\.0: name .* 2\.6"):
+        with pytest.raises(
+            LockError, match=r"2\.11\.0 needs torch 2\.11 .* torch 2\.6\.0: name .* 2\.6"
+        ):
             split_locks.check_sisters(lock)
 
 

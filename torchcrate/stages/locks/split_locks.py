@@ -7,8 +7,8 @@ functions, so both agree on the family.
 poetry.lock says which packages an environment gets, as `poetry install` reads it: the package's
 groups, and its markers (https://python-poetry.org/docs/cli/#install).
 
-The *torch family* is torch and its sisters, of which PyTorch's index has a wheel for each build too,
-and those of their dependencies whose name belongs to a torch build (triton, CUDA, ROCm) and that no
+The *torch family* is torch and its sisters, of which PyTorch's index has wheels for each build, and
+those of their dependencies whose name belongs to a torch build (triton, CUDA, ROCm) and that no
 other package in the project needs. Plain dependencies of torch (numpy, jinja2 …) are not family:
 they are the same for every build, and adding one must not change torch's layer.
 
@@ -264,10 +264,11 @@ def check_sisters(poetry_lock: dict) -> None:
     for audio in there.get("torchaudio", []):
         for torch in there.get("torch", []):
             if release(audio) > release(torch):
+                oldest = ".".join(map(str, release(audio)))
                 raise LockError(
-                    f"torchaudio {audio} needs torch {'.'.join(map(str, release(audio)))} or newer, "
-                    f"and poetry.lock has torch {torch}: name torchaudio {torch.partition('+')[0]} "
-                    "in pyproject.toml, then run `./crate lock`."
+                    f"torchaudio {audio} needs torch {oldest} or newer, and poetry.lock has torch "
+                    f"{torch}: name torchaudio {torch.partition('+')[0]} in pyproject.toml, then "
+                    "run `./crate lock`."
                 )
 
 
