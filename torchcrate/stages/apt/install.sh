@@ -3,7 +3,8 @@
 #
 # Files get one fixed time, so that the same packages make the same layer. STARTED is when another script began, in
 # seconds since 1970. PACKAGE may be "A|B": A, or B if apt cannot install A. FILE, with its full path, has one package on
-# each line, and comments. Without packages it only fixes the times.
+# each line, and comments. Without packages it only fixes the times. With UNPACK=FOLDER it only unpacks what apt has of
+# the packages there, without what they depend on.
 # The packages stay in the cache mount /mnt/cache; apt checks each one's hash. Its lists do not: where a server says
 # that they have not changed, apt takes those on the disk unchecked, and any build may write to a cache mount
 # (pkgAcqTransactionItem::QueueURI in apt's source). For an https mirror apt trusts the build secret `ca`.
@@ -53,6 +54,20 @@ export DEBIAN_FRONTEND=noninteractive
 # and then takes the package from another source (on Ubuntu 22.04: a Python release candidate).
 # shellcheck disable=SC2086  # a list of words
 apt-get $options --error-on=any update
+
+if [ "${UNPACK-}" ]; then
+    mkdir /tmp/apt/debs
+    cd /tmp/apt/debs
+    for name; do
+        # shellcheck disable=SC2086
+        apt-get $options -o APT::Sandbox::User=root download "$name" || true
+    done
+    find . -name '*.deb' -exec dpkg-deb --extract {} "$UNPACK" \;
+    cd /
+    rm -r /tmp/before /tmp/apt
+    fix_times
+    exit
+fi
 
 packages=
 for name; do

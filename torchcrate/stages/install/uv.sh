@@ -15,13 +15,19 @@ case ${host%%/*} in
     ;;
 esac
 
-/mnt/apt/install.sh 'python3.11-venv|python3-pip-whl'
-# Debian and Ubuntu have a wheel of pip for new environments. It runs from the wheel.
-for wheel in /usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /usr/share/python-wheels/pip-*.whl; do
+# Debian and Ubuntu have a wheel of pip for new environments, in one of these. It runs from the wheel.
+UNPACK=/tmp/pip /mnt/apt/install.sh python3.11-venv python3-pip-whl
+for wheel in /tmp/pip/usr/lib/python3.11/ensurepip/_bundled/pip-*.whl /tmp/pip/usr/share/python-wheels/pip-*.whl; do
     if [ -e "$wheel" ]; then
+        install -D -m 644 "$wheel" /opt/uv/pip.whl
         break
     fi
 done
-PYTHONPATH=$wheel python3.11 -m pip install --target /opt/uv --no-compile --no-cache-dir --no-input \
+rm -rf /tmp/pip
+if ! [ -e /opt/uv/pip.whl ]; then
+    echo >&2 "ERROR: apt has no wheel of pip in python3.11-venv or python3-pip-whl (see above): mend the base image's" \
+        "apt sources, or name a mirror with --build-arg APT_MIRROR=URL."
+    exit 1
+fi
+PYTHONPATH=/opt/uv/pip.whl python3.11 -m pip install --target /opt/uv --no-compile --no-cache-dir --no-input \
     --disable-pip-version-check --require-hashes --requirement "$1"
-cp "$wheel" /opt/uv/pip.whl  # to download with
