@@ -11,7 +11,7 @@ import shlex
 import sys
 import tomllib
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -487,15 +487,16 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         ),
     }
     our["Dockerfile.cpu"] = cpu_dockerfile(our["Dockerfile"])
-    plan = Plan()
+    plan, before = Plan(), made_before(folder)
+    locks = {name for name in our if name.startswith("locks/")}
 
     name = ".dockerignore"
-    if other(name, our[name]):
+    if name not in before and other(name, our[name]):
         text = our.pop(name)
         our |= {"Dockerfile.dockerignore": text, "Dockerfile.cpu.dockerignore": text}
         plan.kept[name] = "for our two Dockerfiles, Docker goes by the files beside them instead"
     name = ".pre-commit-config.yaml"
-    if other(name, our[name]):
+    if name not in before and other(name, our[name]):
         repos = our.pop(name).partition("repos:\n")[2].rstrip()
         plan.kept[name] = f"this, added to it, looks after the images:\n{repos}"
         workflow_ = our[".github/workflows/image.yml"]
@@ -507,8 +508,8 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         for name, who in readers.items():
             if our.pop(name, None):
                 plan.kept[name] = f"left out, since {who} reads this only at the top, in {top}"
-    for name in [name for name in our if name.startswith("locks/") and (folder / name).is_file()]:
-        if other(name, our[name]):
+    for name in sorted(locks):
+        if (folder / name).is_file() and other(name, our[name]):
             plan.kept[name] = "`./crate lock` looks after it"
             del our[name]
 
@@ -529,7 +530,10 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         )
     if not git(TOP, "status", "--porcelain"):
         tree = git(TOP, "rev-parse", "HEAD^{tree}")
-        our[RECORD] = record(answers(project), tree, made_by_adopt(folder, our))
+        files = our.keys() | locks
+        files = {"torchcrate" if name.startswith("torchcrate/") else name for name in files}
+        files |= {name for name in before if (folder / name).exists()}
+        our[RECORD] = record(answers(project), tree, files)
     else:
         plan.kept[RECORD] = f"left out, since {TOP} has changes that are not committed"
     plan.changed = dict.fromkeys(in_the_way, "replaced, as --replace says")
@@ -541,12 +545,17 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
     return plan
 
 
-def made_by_adopt(folder: Path, our: Iterable[str]) -> set[str]:
-    """Return what adopt wrote into a project, now or before; torchcrate/ is one path."""
-    known = folder / RECORD
-    before = tomllib.loads(known.read_text()).get("files", []) if known.is_file() else []
-    now = {"torchcrate" if name.startswith("torchcrate/") else name for name in our}
-    return now | {name for name in before if (folder / name).exists()}
+def made_before(folder: Path) -> set[str]:
+    """Return what an earlier adopt wrote into a project. Raises AdoptError without its record."""
+    file = folder / RECORD
+    if not file.exists():
+        return set()
+    try:
+        return set(map(str, tomllib.loads(file.read_text())["files"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise AdoptError(
+            f"{file} is not as adopt writes it: bring it back from git, or move it away."
+        ) from None
 
 
 def answers(project: Project) -> dict[str, str]:
@@ -687,11 +696,10 @@ def main(options: Namespace) -> None:
     """Run `./crate adopt`."""
     try:
         folder = Path(options.into)
-        told = (options.build, options.code, options.command)
-        if options.answers:
-            known = read_answers(Path(options.answers))
-            told = tuple(known.get(name) for name in ("build", "code", "command"))
-        project, pyproject = read_project(folder, *told)
+        known = read_answers(Path(options.answers)) if options.answers else {}
+        told = {name: getattr(options, name) or known.get(name) for name in ("build", "code")}
+        command = known.get("command") if options.command is None else options.command
+        project, pyproject = read_project(folder, told["build"], told["code"], command)
         plan = make_plan(project, pyproject, options.replace)
         if not plan.files and not plan.gone:
             print(f"Nothing to do: {folder} has everything.")

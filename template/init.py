@@ -391,8 +391,10 @@ def git_done(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     except FileNotFoundError:
         fail("git is not installed: install it (Debian and Ubuntu: apt-get install git).")
     if done.returncode and "dubious ownership" in done.stderr:
-        safe = f"`git config --global --add safe.directory {shlex.quote(str(folder))}`"
-        fail(f"git reads nothing in {folder}, which belongs to another user: run {safe}.")
+        found = re.search(r"repository at '(.+?)'", done.stderr)
+        top = found[1] if found else str(folder.resolve())
+        safe = f"`git config --global --add safe.directory {shlex.quote(top)}`"
+        fail(f"git reads nothing in {top}, which belongs to another user: run {safe}.")
     return done
 
 

@@ -65,11 +65,11 @@ def recorded(top: Path) -> tuple[str, list[str]]:
     try:
         known = tomllib.loads((top / RECORD).read_text())
         tree, files = known["tree"], known.get("files", [])
+        if not isinstance(files, list) or not all(isinstance(n, str) for n in (tree, *files)):
+            raise ValueError
     except (ValueError, KeyError):
-        tree, files = None, []
-    if not isinstance(tree, str) or not isinstance(files, list):
         fail(f"{RECORD} names no tree of the template: bring it back with `git log -p {RECORD}`.")
-    return tree, [str(name) for name in files]
+    return tree, files
 
 
 def check_clean(top: Path) -> None:
@@ -102,19 +102,26 @@ def project(bare: Path, commit: str, folder: Path, top: Path, files: list[str]) 
     command = [sys.executable, "-B", "crate", "init", f"--answers={top / RECORD}"]
     made = folder
     if files:
-        made = folder.with_name(f"{folder.name}-project")
-        git(bare, "fetch", "--quiet", "--no-tags", "--", str(top), "+HEAD:refs/made/project")
+        made = folder.with_name(f"{folder.name}-project") / top.name  # adopt may name it so
+        refs = "+HEAD:refs/made/project"
+        git(bare, "fetch", "--quiet", "--no-tags", "--update-shallow", "--", str(top), refs)
+        for key, value in (("smudge", ""), ("clean", ""), ("process", ""), ("required", "false")):
+            git(bare, "config", f"filter.lfs.{key}", value)  # its pointers are enough
         git(bare, "worktree", "add", "--quiet", "--detach", str(made), "refs/made/project")
         git(made, "rm", "-r", "--quiet", "--ignore-unmatch", "--", *files)
         git(made, "commit", "--quiet", "--allow-empty", "--message", "Without the images")
         command[0] = str(TOOLS / "poetry/bin/python")
-        command[3:4] = ["adopt", f"--into={made}", "--replace"]
+        command[3:4] = ["adopt", f"--into={made}"]
     more = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    more["env"] = {name: value for name, value in os.environ.items() if name != "BUILD"}
     done = subprocess.run(command, cwd=folder, check=False, **more)
     if done.returncode:
         words = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        words = words.replace(str(made), str(top)).replace(
+            ", or have it replaced with --replace", ""
+        )
         raise GitError(f"its `{command[3]}` of {commit[:12]} says: {words.removeprefix('ERROR: ')}")
-    git(made, "add", "--all")
+    git(made, "add", "--all", *(["--force"] if files else []))  # what is ignored there, too
     return git(made, "write-tree")
 
 

@@ -130,7 +130,7 @@ def given() -> dict[str, Path]:
     found = {}
     for name, kind_of in (("WHEELS", Path.is_dir), ("NETRC", Path.is_file)):
         if os.environ.get(name):
-            found[name] = Path(os.environ[name]).resolve()
+            found[name] = Path(host.home(os.environ[name])).resolve()
             if not kind_of(found[name]):
                 fail(f"{name}={os.environ[name]} does not exist: correct it, or leave it out.")
     return found

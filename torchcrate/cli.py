@@ -180,11 +180,6 @@ def given(options: argparse.Namespace, name: str) -> str | None:
     return value
 
 
-def home(path: str) -> str:
-    """Return a path with a `~` replaced. Path.expanduser raises an error for an unknown user."""
-    return os.path.expanduser(path)  # noqa: PTH111
-
-
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     options = parse(arguments)
@@ -196,11 +191,11 @@ def main(arguments: list[str]) -> int:
             os.environ[name.upper()] = value
         value = os.environ.get(name.upper(), "")
         if value and name in ("wheels", "netrc"):  # commands start other commands in other folders
-            value = os.environ[name.upper()] = str(Path(home(value)).absolute())
+            value = os.environ[name.upper()] = str(Path(host.home(value)).absolute())
         setattr(options, name, value)
     for name in ("into", "answers", "file"):
         if given(options, name):
-            setattr(options, name, home(getattr(options, name)))
+            setattr(options, name, host.home(getattr(options, name)))
     host.check_addresses()
     module, _, function = command.function.partition(":")
     try:

@@ -34,6 +34,11 @@ def argument(name: str, project: Path = TOP) -> str:
     return re.search(rf"^ARG {name}=(.*)$", text, re.M).group(1)
 
 
+def home(path: str) -> str:
+    """Return a path with a `~` replaced. Path.expanduser raises an error for an unknown user."""
+    return os.path.expanduser(path)  # noqa: PTH111
+
+
 def fail(message: str) -> NoReturn:
     """End the program with one sentence."""
     sys.exit(f"ERROR: {masked(message)}")

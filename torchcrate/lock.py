@@ -104,6 +104,10 @@ def from_index(build: str, poetry_lock: dict, wheel_folder: Path | None) -> dict
         requirements = [f"{name}==={version}" for name, version in wanted.items()]
     else:
         requirements = [f"{name}=={version}+{build}" for name, version in wanted.items()]
+        codec = wanted.get("torchcodec", "")
+        if codec and build == "cpu" and split_locks.release(codec) < (0, 11):
+            # These have no +cpu: https://download.pytorch.org/whl/torchcodec/
+            requirements[list(wanted).index("torchcodec")] = f"torchcodec=={codec}"
         options += ["--index", f"{TORCH_INDEX_URL}/{build}"]
         mend = (
             f"If {TORCH_INDEX_URL}/{build} is out of reach, name a mirror with --torch-index-url "
@@ -352,7 +356,7 @@ def moved_on(poetry_lock: dict, builds: set[str]) -> str:
     """Return a note if the default index has another build of torch than the project, or ""."""
     versions = {name: several[0] for name, several in split_locks.versions(poetry_lock).items()}
     there = split_locks.cuda_build(versions)
-    if not there or there in builds:
+    if not there or there in builds or not builds - {"cpu"}:
         return ""
     return (
         f"Note: the default index has torch {versions.get('torch')} as build {there}. For that one "

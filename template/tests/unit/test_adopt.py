@@ -597,6 +597,12 @@ def test_empty_values(project):
     assert "Your code: models, evaluate.py, train.py (" in said
 
 
+@pytest.mark.parametrize("record", ["mine = 1", "<<<<<<<", "files = 3", 'tree = "a"'])
+def test_another_record(project, record):
+    folder = project("scripts", files={".template.toml": f"{record}\n"})
+    assert ".template.toml is not as adopt writes it: bring" in refused(folder, "--replace")
+
+
 def test_readme_outside(project):
     files = edited(
         "scripts", "package-mode = false", 'package-mode = false\nreadme = "../README.md"'

@@ -401,6 +401,42 @@ def test_an_adopted_project(adopted):
     assert "Nothing to do" in update(template, project)
 
 
+def test_a_file_of_the_users_own(adopted):
+    """A newer template does not overwrite a file of the same name that it did not have before."""
+    template, project = adopted
+    (template / "tests/image/runtime/test_newer.py").touch()
+    commit(template)
+    (project / "tests/image/runtime/test_newer.py").write_text("mine = 1\n")
+    commit(project)
+    said = refused(template, project)
+    assert f"{project} has tests/image/runtime/test_newer.py already" in said
+    assert "--replace" not in said
+
+
+def test_an_adopted_project_as_git_may_hold_it(adopted, tmp_path, monkeypatch):
+    """A shallow clone, ignored files, files in LFS, and no name in pyproject.toml."""
+    template, project = adopted
+    text = (project / "pyproject.toml").read_text()
+    text = re.sub(r"(?m)^(name|version|description|authors|readme|packages) = .*\n", "", text)
+    text = text.replace("[tool.poetry]", "[tool.poetry]\npackage-mode = false")
+    (project / "pyproject.toml").write_text(text)
+    (project / ".gitignore").write_text("stages\n" + (project / ".gitignore").read_text())
+    (project / ".gitattributes").write_text("*.bin filter=lfs\n")
+    (project / "a.bin").write_text("a pointer\n")
+    commit(project)
+    shallow = project.parent / "shallow"
+    git(project, "clone", "--quiet", "--depth=1", f"file://{project}", str(shallow))
+    append(template, "Dockerfile", "# Newer.\n")
+    commit(template)
+    lfs = '[filter "lfs"]\n\tclean = cat\n\tsmudge = false\n\trequired = true\n'
+    (tmp_path / "gitconfig").write_text(GITCONFIG + lfs)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    done = crate(template, "update", into=str(shallow))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    changed = git(shallow, "diff", "--cached", "--name-only").splitlines()
+    assert sorted(changed) == [".template.toml", "Dockerfile"]
+
+
 def test_an_adopted_project_with_other_answers(adopted):
     template, project = adopted
     append(template, "Dockerfile", "# Newer.\n")

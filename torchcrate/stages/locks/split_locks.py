@@ -264,11 +264,10 @@ def check_sisters(poetry_lock: dict) -> None:
     for audio in there.get("torchaudio", []):
         for torch in there.get("torch", []):
             if release(audio) > release(torch):
-                oldest = ".".join(map(str, release(audio)))
+                oldest, fits = ".".join(map(str, release(audio))), ".".join(torch.split(".")[:2])
                 raise LockError(
                     f"torchaudio {audio} needs torch {oldest} or newer, and poetry.lock has torch "
-                    f"{torch}: name torchaudio {torch.partition('+')[0]} in pyproject.toml, then "
-                    "run `./crate lock`."
+                    f"{torch}: name torchaudio {fits}.* in pyproject.toml, then run `./crate lock`."
                 )
 
 
