@@ -37,7 +37,10 @@ install() {
 
 # Download what the cache lacks. With pip: uv keeps unpacked wheels in its cache, nearly twice the bytes.
 download() {
-    find "$cache" -maxdepth 1 -name '*.whl' -exec sha256sum {} + | cut -c1-64 >"$downloads/digests"
+    # Of the packages that are wanted: the cache may have all that other projects need.
+    names=$(sed -En 's/^([A-Za-z0-9._-]+)==.*/\1/p' "$requirements" | sed 's/[-_.]/[-_.]/g' | paste -sd '|')
+    find "$cache" -maxdepth 1 -regextype posix-extended -iregex "$cache/($names)-[0-9][^/]*\.whl" \
+        -exec sha256sum {} + | cut -c1-64 >"$downloads/digests"
     sed ':a; /\\$/ { N; s/\\\n//; ba }' "$requirements" \
         | grep --invert-match --fixed-strings --file="$downloads/digests" >"$downloads/missing.txt" || true
     TMPDIR=$downloads PYTHONPATH=/opt/uv/pip.whl python3.11 -m pip download --dest "$downloads" \
