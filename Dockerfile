@@ -3,9 +3,9 @@
 #   docker build .                  runtime: Python, /app/.venv and your code in /app/src
 #   docker build --target dev .     dev: the same, with Poetry, a compiler, the tests and a shell
 #
-#   base ─┬─▶ tools ─▶ settled, new, sources (megabytes) ─▶ checked ─┬─▶ venv ─▶ runtime, dev
-#         └─▶ torch (gigabytes) ─▶ extensions ───────────────────────┘
-#   locks cuts the lock files into the parts that these stages install. builder is for dev.
+#   base ─┬─▶ tools ─▶ settled, sources, new (megabytes) ─┬─▶ venv ─▶ runtime, dev
+#         └─▶ torch (gigabytes) ─▶ extensions ────────────┘
+#   locks cuts the lock files into the parts that these stages install. code is your code. builder is for dev.
 
 # Ubuntu 22.04, Ubuntu 24.04 or Debian 12, or an image made from one of them.
 ARG BASE_IMAGE=ubuntu:22.04
@@ -100,17 +100,6 @@ RUN --mount=type=bind,from=locks,source=/locks/settled.txt,target=/mnt/settled.t
     /mnt/install/wheels.sh poetry.lock /mnt/settled.txt 10 4
 
 
-# ---- new: the few that you added since `./crate lock` wrote settled.txt ----
-FROM tools AS new
-
-RUN --mount=type=bind,from=locks,source=/locks/new.txt,target=/mnt/new.txt \
-    --mount=type=bind,source=torchcrate/stages/install,target=/mnt/install \
-    --mount=type=cache,id=wheels,target=/mnt/cache \
-    --mount=type=secret,id=ca,mode=0444 \
-    --mount=type=secret,id=netrc,target=/root/.netrc \
-    /mnt/install/wheels.sh poetry.lock /mnt/new.txt 2 1
-
-
 # ---- sources: the dependencies that have no wheel, or come from git or packages/ ----
 # A compiler is installed only if there are any. A build may write beside the sources (rw); that is not kept.
 FROM tools AS sources
@@ -177,22 +166,31 @@ RUN --mount=type=cache,id=apt,target=/mnt/cache,sharing=locked \
     /mnt/install/sources.sh /mnt/extensions/extensions.txt /mnt/extensions/build.txt
 
 
-# ---- checked: do the packages fit together? They come from different locks ----
-FROM tools AS checked
+# ---- new: the few that you added since `./crate lock` wrote settled.txt ----
+# Then it checks that all packages fit together: they come from different locks.
+FROM tools AS new
 
 # In layers of their own: a machine with a registry's cache checks them without torch and most dependencies.
 COPY --from=extensions /metadata/1 /mnt/torch
 COPY --from=settled /metadata/1 /mnt/settled
 ARG TORCH_BUILD
-RUN --network=none --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
-    --mount=type=bind,from=new,source=/metadata/1,target=/mnt/new \
+RUN --mount=type=bind,from=locks,source=/locks/new.txt,target=/mnt/new.txt \
+    --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
     --mount=type=bind,from=sources,source=/metadata/1,target=/mnt/sources \
     --mount=type=bind,source=torchcrate/stages/install,target=/mnt/install \
-    PYTHONPATH=/opt/uv/pip.whl python3.11 -B /mnt/install/check_trees.py /mnt/torch.txt \
-        /mnt/torch /mnt/settled /mnt/new /mnt/sources
+    --mount=type=cache,id=wheels,target=/mnt/cache \
+    --mount=type=secret,id=ca,mode=0444 \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    /mnt/install/wheels.sh poetry.lock /mnt/new.txt 2 1 \
+    && PYTHONPATH=/opt/uv/pip.whl python3.11 -B /mnt/install/check_trees.py /mnt/torch.txt \
+        /mnt/torch /mnt/settled /metadata/1 /mnt/sources
 
-# Your project's name, version and commands, and your code, with the time of all other files: the same code makes the
-# same layer in any checkout.
+
+# ---- code: your project's name, version and commands, and your code ----
+# With the time of all other files: the same code makes the same layer in any checkout. COPY sets no time; a step on
+# the bare base image needs the least on a machine that has only a registry's cache.
+FROM ${BASE_IMAGE} AS code
+
 COPY --from=locks /locks/project /layers/1
 COPY src /layers/1/app/src
 RUN --network=none find /layers -exec touch --no-dereference --date=@315532800 {} +
@@ -277,7 +275,7 @@ ENV HOME=/tmp USER=app
 # https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-COPY --link --from=checked /layers/1 /
+COPY --link --from=code /layers/1 /
 
 # These replace the base image's labels. buildx adds revision and source, with BUILDX_GIT_LABELS=full.
 ARG VERSION=

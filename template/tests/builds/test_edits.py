@@ -103,5 +103,5 @@ def test_dependency(layers, stub_projects, locked):
 def test_real_torch_from_nothing(layers, cpu_project):
     """Two builds from nothing make the same layers, as test_publishing.py shows for stubs."""
     before = layers(cpu_project.folder, cpu_project)
-    again = ("--no-cache-filter=torch,settled,new,checked,venv,runtime",)
+    again = ("--no-cache-filter=torch,settled,new,code,venv,runtime",)
     assert layers(cpu_project.folder, cpu_project, *again) == before
