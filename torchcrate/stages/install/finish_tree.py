@@ -48,8 +48,9 @@ def finish(tree: Path, venv: Path) -> None:
         if mode & 0o022 and not path.is_symlink():  # as some wheels say
             path.chmod(mode & 0o7755)
         os.utime(path, (TIME, TIME), follow_symlinks=False)
-    for path in ("/", "/app", "/etc", "/mnt", "/tmp"):  # which the build's mounts touch
-        os.utime(path, (TIME, TIME))
+    # The mounts of a step touch these.
+    for name in ("", "app", "etc", "mnt", "opt", "root", "run", "tmp"):
+        os.utime(f"/{name}", (TIME, TIME))
 
 
 if __name__ == "__main__":
