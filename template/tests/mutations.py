@@ -42,6 +42,7 @@ RIGHTS = "runtime/test_permissions.py::"
 RUNS = "runtime/test_any_user.py::"
 SECRETS = "runtime/test_no_secrets.py::"
 LABELS = "runtime/test_labels.py::"
+CONFIGURATION = "base/test_configuration.py::"
 
 BASE = [
     Mutation(
@@ -675,6 +676,44 @@ RUNTIME = [
     ),
 ]
 
+# A mutation for each field of an image's configuration, and what its test must say.
+UNKNOWN = {
+    "a file in /tmp becomes a module": ("ENV PYTHONPATH=/tmp",),
+    "another user's name": ("ENV USER=root",),
+    "a volume": ("VOLUME /data",),
+    "a port": ("EXPOSE 80/tcp",),
+    "a label": ("LABEL mine=1", "LABEL mine"),
+    "another stop signal": ("STOPSIGNAL SIGINT",),
+    "a health check": ("HEALTHCHECK CMD true", 'HEALTHCHECK {"Test":'),
+    "another shell": ('SHELL ["/bin/dash", "-c"]',),
+    "a trigger": ("ONBUILD RUN true",),
+    "another working directory": ("WORKDIR /tmp",),
+}
+FIELDS = [
+    Mutation(
+        broken,
+        f"{CONFIGURATION}test_nothing_unknown",
+        says[-1],
+        at_end("runtime", says[0]),
+        apart="other edits depend on the user and the folder",
+    )
+    for broken, says in UNKNOWN.items()
+]
+FIELDS += [
+    Mutation(
+        f"{name} is empty",
+        f"{CONFIGURATION}test_nothing_missing",
+        f"'ENV {name}={value}'",
+        at_end("runtime", f"ENV {name}="),
+        apart="other edits depend on the user and the folder",
+    )
+    for name, value in (
+        ("NVIDIA_VISIBLE_DEVICES", "all"),
+        ("NVIDIA_DRIVER_CAPABILITIES", "compute,utility"),
+        ("LANG", "C.UTF-8"),
+    )
+]
+
 # For projects that depend on torchvision.
 TORCHVISION = [
     Mutation(
@@ -689,8 +728,9 @@ if "\ntorchvision==" in LOCK:
     TORCH += TORCHVISION
 
 # These tests name all that they find, so an image can have several mutations for them.
-SEVERAL = {f"{SLIM}test_absent", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
-STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME}
+SEVERAL = {f"{CONFIGURATION}{test}" for test in ("test_nothing_missing", "test_nothing_unknown")}
+SEVERAL |= {f"{SLIM}test_absent", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
+STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME + [*FIELDS]}
 
 for stage, more in sample_mutations.STAGES.items():
     STAGES[stage] += more

@@ -25,6 +25,12 @@ DEV = [
 
 RUNTIME = [
     Mutation(
+        "another default command",
+        f"{SAMPLE}test_command",
+        "['python'] == ['python', '-m', 'digits']",
+        at_end("runtime", 'CMD ["python"]'),
+    ),
+    Mutation(
         "matplotlib cannot write its cache",
         f"{RUNS}test_caches",
         "mkdir -p failed for path /app/matplotlib",

@@ -7,8 +7,6 @@ import pytest
 
 from torchcrate.testing.images import ENVIRONMENT, LABEL, PLACES
 
-pytestmark = pytest.mark.real
-
 # Batches of 48 MB: two do not fit into 64 MB of shared memory.
 BATCHES = """
 import torch
@@ -20,6 +18,14 @@ print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in ba
 """
 
 
+def test_command(image, engine, seen):
+    """The image starts the sample."""
+    command = engine.images.get(image.tag).attrs["Config"]["Cmd"]
+    assert command == ["python", "-m", "digits"]
+    seen(" ".join(command))
+
+
+@pytest.mark.real
 def test_training(image, docker_run, seen):
     """The sample trains as any uid, with a read-only root, no rights and no network."""
     # test_stop_and_resume trains as the image's own user.
@@ -33,6 +39,7 @@ def test_training(image, docker_run, seen):
     seen(last)
 
 
+@pytest.mark.real
 def test_stop_and_resume(image, engine, tmp_path, seen):
     """SIGTERM ends the training within two seconds, and the next run resumes it."""
     tmp_path.chmod(0o777)
@@ -66,6 +73,7 @@ def test_stop_and_resume(image, engine, tmp_path, seen):
     seen(f"{took:.1f} s, {again.stdout.splitlines()[1]}")
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("size", ["", "1g"], ids=["64 MB", "1 GB"])
 def test_little_shared_memory(image, docker_run, size, seen):
     """With Docker's 64 MB of shared memory a DataLoader gives advice instead of a bus error."""
