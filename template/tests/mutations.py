@@ -321,6 +321,13 @@ RUNTIME = [
         as_root("RUN touch /etc/notes"),
     ),
     Mutation(
+        "a program of the system is another one",
+        f"{FILES}test_system_files",
+        "not as apt's package has it: ['usr/bin/env']",
+        as_root("RUN echo >> /usr/bin/env"),
+        apart="other edits of the system are named instead",
+    ),
+    Mutation(
         "torch was edited after it was installed",
         f"{FILES}test_records",
         "site-packages/torch/version.py",

@@ -17,7 +17,7 @@ ZSTD = b"\x28"  # the first byte of what zstd packed
 # The files whose text the tests read. Of all others only the hash is kept.
 READ = re.compile(
     r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
-    r"|app/\.venv/pyvenv\.cfg|var/lib/dpkg/status|var/lib/dpkg/info/[^/]+\.list"
+    r"|app/\.venv/pyvenv\.cfg|var/lib/dpkg/status|var/lib/dpkg/info/[^/]+\.(list|md5sums)"
 )
 
 
@@ -33,6 +33,7 @@ class Entry:
     mtime: float  # seconds since 1970
     size: int  # bytes
     sha256: str = ""  # of a regular file
+    md5: str = ""  # of one outside /app, where apt's packages have no other hash
     target: str = ""  # of a link
     head: bytes = b""  # the first 16 bytes of a regular file
     text: str = field(default="", repr=False)  # of the files that READ names
@@ -189,21 +190,25 @@ def read_layer(stream: IO[bytes], canary: bytes) -> tuple[dict[str, Entry], list
     with tarfile.open(fileobj=stream, mode="r|*", bufsize=CHUNK) as layer:
         for member in layer:
             path = posixpath.normpath(member.name).lstrip("/")
-            digest, head, text, tail = "", b"", [], b""
+            digest, md5, head, text, tail = "", "", b"", [], b""
             if member.isreg():
                 sha256, file = hashlib.sha256(), layer.extractfile(member)
+                weak = None if path.startswith("app/") else hashlib.md5(usedforsecurity=False)
                 keep = READ.fullmatch(path)
                 for chunk in iter(lambda file=file: file.read(CHUNK), b""):
                     sha256.update(chunk)
+                    if weak:
+                        weak.update(chunk)
                     head = head or chunk[:16]
                     if canary in tail + chunk:
                         canaries.append(f"/{path}")
                     tail = chunk[-len(canary) :]
                     if keep:
                         text.append(chunk)
-                digest = sha256.hexdigest()
-            elif member.islnk() and member.linkname in entries:
-                digest = entries[posixpath.normpath(member.linkname)].sha256
+                digest, md5 = sha256.hexdigest(), weak.hexdigest() if weak else ""
+            elif member.islnk() and posixpath.normpath(member.linkname) in entries:
+                linked = entries[posixpath.normpath(member.linkname)]
+                digest, md5 = linked.sha256, linked.md5
             entries[path] = Entry(
                 path=path,
                 type=member.type,
@@ -213,6 +218,7 @@ def read_layer(stream: IO[bytes], canary: bytes) -> tuple[dict[str, Entry], list
                 mtime=member.mtime,
                 size=member.size,
                 sha256=digest,
+                md5=md5,
                 target=member.linkname,
                 head=head,
                 text=b"".join(text).decode(errors="replace"),

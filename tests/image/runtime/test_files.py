@@ -66,6 +66,17 @@ def installed(contents):
     return found
 
 
+def apt_hashes(files):
+    """Return {path: MD5 hash} of all that apt's packages say of their files."""
+    found = {}
+    for path, entry in files.items():
+        if re.fullmatch(r"var/lib/dpkg/info/[^/]+\.md5sums", path):
+            found |= {merged(name): md5 for md5, name in re.findall(r"(\w{32})  (.+)", entry.text)}
+    status = files["var/lib/dpkg/status"].text
+    conffiles = re.findall(r"^ /(\S+) ([0-9a-f]{32})$", status, re.MULTILINE)
+    return found | {merged(name): md5 for name, md5 in conffiles}
+
+
 def test_apt_packages(contents, image, seen):
     """apt installed Python 3.11, certificates, time zones, your list and what these need."""
     status = "var/lib/dpkg/status"
@@ -88,7 +99,7 @@ def test_apt_packages(contents, image, seen):
 
 
 def test_system_files(contents, seen):
-    """Outside /app each file is from an apt package, or is state of apt or Python."""
+    """Outside /app each file is as its apt package has it, or is state of apt or Python."""
     files = contents.files
     owned = {
         merged(line.lstrip("/"))
@@ -107,7 +118,12 @@ def test_system_files(contents, seen):
         and not files[path].target.startswith("/etc/alternatives/")
     ]
     assert not strange, f"no apt package has {strange[:5]}"
-    seen(f"{len(outside)} files")
+    hashes = apt_hashes(files)
+    edited = [
+        p for p in outside if files[p].md5 and files[p].md5 != hashes.get(merged(p), files[p].md5)
+    ]
+    assert not edited, f"not as apt's package has it: {edited[:5]}"
+    seen(f"{len(outside)} files, {sum(merged(path) in hashes for path in outside)} with a hash")
 
 
 def prunable(project):
