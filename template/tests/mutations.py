@@ -38,6 +38,7 @@ LOCKS = "torch/test_locked_packages.py::"
 SCRIPT = '[project.scripts]\ntrain = "digits.__main__:main"'
 FILES = "runtime/test_files.py::"
 SLIM = "runtime/test_slim.py::"
+GENERATED = "runtime/test_generated_files.py::"
 RIGHTS = "runtime/test_permissions.py::"
 RUNS = "runtime/test_any_user.py::"
 SECRETS = "runtime/test_no_secrets.py::"
@@ -326,6 +327,26 @@ RUNTIME = [
         "not as apt's package has it: ['usr/bin/env']",
         as_root("RUN echo >> /usr/bin/env"),
         apart="other edits of the system are named instead",
+    ),
+    Mutation(
+        "the CA bundle has a line more",
+        f"{GENERATED}test_certificates",
+        "the CA bundle has '# mine'",
+        as_root("RUN echo '# mine' >> /etc/ssl/certs/ca-certificates.crt"),
+    ),
+    Mutation(
+        "the linker's cache is another one",
+        f"{GENERATED}test_linker_cache",
+        "ldconfig makes another one",
+        as_root("RUN echo >> /etc/ld.so.cache"),
+    ),
+    Mutation(
+        "a module of the system has another's bytecode",
+        f"{GENERATED}test_system_bytecode",
+        "/usr/lib/python3.11/__pycache__/ast.cpython-311.pyc",
+        as_root(
+            "RUN cd /usr/lib/python3.11/__pycache__ && cp abc.cpython-311.pyc ast.cpython-311.pyc"
+        ),
     ),
     Mutation(
         "torch was edited after it was installed",

@@ -18,6 +18,7 @@ ZSTD = b"\x28"  # the first byte of what zstd packed
 READ = re.compile(
     r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
     r"|app/\.venv/pyvenv\.cfg|var/lib/dpkg/status|var/lib/dpkg/info/[^/]+\.(list|md5sums)"
+    r"|usr/(local/)?share/ca-certificates/.+\.crt|etc/(ssl/certs/ca-certificates\.crt|ca-certificates\.conf)"
 )
 
 
