@@ -8,7 +8,6 @@ tests/image/configuration.txt, an instruction a line: `ENV HF_HOME=/data`, `EXPO
 import itertools
 import json
 import re
-import shlex
 
 import pytest
 
@@ -68,26 +67,34 @@ def has(image, engine):
 
 @pytest.fixture
 def of_base(image, engine):
-    """Return what the base image's history says."""
+    """Return what the base image's history says, in order: instructions, and names alone."""
     steps = [step["CreatedBy"] for step in reversed(engine.images.get(image.tag).history())]
-    found = set()
+    found = []
     for step in itertools.takewhile(lambda step: "install-python.sh" not in step, steps):
-        match = re.search(r"^(?:/bin/sh -c #\(nop\) +)?([A-Z]+) (.*)", step)
-        if match and match[1] in ("ENV", "LABEL"):
-            words = [
-                w.partition("=")[0] if match[1] == "LABEL" else w for w in shlex.split(match[2])
-            ]
-            found |= {f"{match[1]} {word}" for word in words}
-        elif match:
-            found.add(f"{match[1]} {exec_form(match[2]) if match[1] == 'CMD' else match[2]}")
+        match = re.search(r"^(?:/bin/sh -c #\(nop\) +)?([A-Z]+) (.*)", step, re.DOTALL)
+        if not match:
+            continue
+        name, rest = match.groups()
+        if name in ("ENV", "LABEL"):  # values may have spaces, and no quotes around them
+            found += [f"{name} {each}" for each in re.findall(r"(?:^|\s)([\w.-]+)=", rest)]
+        found.append(f"{name} {exec_form(rest) if name == 'CMD' else rest}")
     return found
+
+
+def field(line):
+    """Return an instruction's field: for ENV with the variable's name."""
+    return line.partition("=")[0] if line.startswith("ENV ") else line.partition(" ")[0]
 
 
 @pytest.fixture
 def must(image, of_base):
     """Return the instructions that an image of this stage has."""
-    path = [line[9:] for line in of_base if line.startswith("ENV PATH=")] or [SYSTEM_PATH]
-    path = ["/app/.venv/bin", *path, *(["/opt/uv/bin"] if image.stage == "dev" else [])]
+    path = [line[9:] for line in of_base if line.startswith("ENV PATH=")]
+    path = [
+        "/app/.venv/bin",
+        *(path[-1:] or [SYSTEM_PATH]),
+        *(["/opt/uv/bin"] if image.stage == "dev" else []),
+    ]
     found = EVERY | {f"ENV PATH={':'.join(path)}"}
     if image.stage == "dev":
         return found | DEV
@@ -109,17 +116,14 @@ def listed(image):
 
 def test_nothing_unknown(has, must, of_base, listed, seen):
     """It has no variable, volume, port, label or other field that the contract does not know."""
-    unknown = sorted(has - must - of_base - listed - LABELS)
+    known = must | listed | LABELS | set(of_base)
+    unknown = sorted(line for line in has if not {line, field(line)} & known)
     assert not unknown, f"{unknown}: take it out of Dockerfile, or add it to {LIST}"
     seen(f"{len(has)} fields, {len(has & listed)} of your own")
 
 
 def test_nothing_missing(has, must, listed, seen):
     """It has each variable, the working directory, the user and the command, with their values."""
-
-    def field(line):
-        return line.partition("=")[0] if line.startswith("ENV ") else line.partition(" ")[0]
-
     changed = {field(line) for line in listed & has}
     missing = sorted(line for line in must - has if field(line) not in changed)
     assert not missing, f"missing: {missing}; if that is meant, add what there is to {LIST}"
