@@ -1,10 +1,11 @@
 """What the workflows in .github do that no action does; behind `./crate step`.
 
-    ./crate step push                      push the image DIGEST, and check what arrived
+    ./crate step push                      push the image DIGEST, check what arrived, keep its SBOM
     ./crate step publish FOLDER TAG...     give tags to the images that were pushed, and to no other
 
 The workflows set TORCH_BUILD, DIGEST and REPOSITORY, such as ghcr.io/owner/project. `push` leaves
-reports/pushed.json for `publish`; `publish` leaves reports/published.txt and reports/release.md.
+reports/pushed.json for `publish`, and reports/sbom.json. `publish` leaves reports/published.txt
+and reports/release.md.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ def push() -> None:
     docker("push", "--quiet", name)
     if digest_of(name) != digest:
         fail(f"{name} is {digest_of(name)} in the registry, but {digest} was pushed: run it again.")
-    check_attestations(f"{repository()}@{digest}", facts["packages"])
+    sbom = check_attestations(f"{repository()}@{digest}", facts["packages"])
     REPORTS.mkdir(exist_ok=True)
+    (REPORTS / "sbom.json").write_text(json.dumps(sbom))
     (REPORTS / "pushed.json").write_text(json.dumps(facts, indent=1) + "\n")
     say(f"Pushed {name}")
 
@@ -107,8 +109,11 @@ def attached(name: str, what: str) -> dict:
     return found if {"SPDX", "SLSA"} & found.keys() else next(iter(found.values()), {})
 
 
-def check_attestations(name: str, packages: dict[str, str]) -> None:
-    """Check that an image in a registry has provenance, and an SBOM with all Python packages."""
+def check_attestations(name: str, packages: dict[str, str]) -> dict:
+    """Check that an image in a registry has provenance, and an SBOM with all Python packages.
+
+    Return the SBOM.
+    """
     sbom = attached(name, "SBOM").get("SPDX") or fail(
         f"{name} has no SBOM: set `sbom` where .github/workflows/images.yml builds it."
     )
@@ -126,6 +131,7 @@ def check_attestations(name: str, packages: dict[str, str]) -> None:
     if missing:
         fail(f"the SBOM of {name} lacks {', '.join(missing)}: choose another SBOM_GENERATOR.")
     say(f"The SBOM lists all {len(packages)} Python packages of the image")
+    return sbom
 
 
 def normalize(name: str) -> str:
