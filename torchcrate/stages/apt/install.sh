@@ -58,7 +58,7 @@ apt-get $options --error-on=any update
 if [ "${UNPACK-}" ]; then
     mkdir /tmp/apt/debs
     cd /tmp/apt/debs
-    for name; do
+    for name; do  # one that is not there is no error: the caller looks for what it needs
         # shellcheck disable=SC2086
         apt-get $options -o APT::Sandbox::User=root download "$name" || true
     done

@@ -66,6 +66,7 @@ NO_TORCH = (
 )
 # How a torch lock says that it has another version than poetry.lock's.
 INSTEAD = "# Instead of"
+# The name of any build, also of one that came from a folder of wheels.
 BUILD_NAME = re.compile(r"[a-z0-9]+([.][a-z0-9]+)*")
 # The names of PyTorch's builds. A build with another name came from a folder of wheels.
 OFFICIAL = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
