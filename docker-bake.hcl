@@ -31,6 +31,14 @@ variable "PRUNE" {
   }
 }
 
+# A repository for the build cache, such as ghcr.io/OWNER/PROJECT/cache: to read it from, and to write it to.
+variable "CACHE_FROM" { default = "" }
+variable "CACHE_TO" { default = "" }
+function "cache" {
+  params = [repository, build]
+  result = "type=registry,ref=${lower(repository)}:${build}-${basename(BAKE_LOCAL_PLATFORM)}"
+}
+
 # A proxy to download through. Docker keeps these out of the image's history
 # (https://docs.docker.com/reference/dockerfile/#predefined-args).
 variable "HTTP_PROXY" { default = null }
@@ -71,14 +79,18 @@ target "common" {
 }
 
 target "gpu" {
-  inherits = ["common"]
-  args     = { TORCH_BUILD = TORCH_BUILD }
-  tags     = ["${IMAGE}:${TORCH_BUILD}"]
+  inherits   = ["common"]
+  args       = { TORCH_BUILD = TORCH_BUILD }
+  cache-from = CACHE_FROM == "" ? [] : [cache(CACHE_FROM, TORCH_BUILD)]
+  cache-to   = CACHE_TO == "" ? [] : ["${cache(CACHE_TO, TORCH_BUILD)},mode=max,compression=zstd,ignore-error=true"]
+  tags       = ["${IMAGE}:${TORCH_BUILD}"]
 }
 
 target "cpu" {
   inherits   = ["common"]
   dockerfile = "Dockerfile.cpu"
+  cache-from = CACHE_FROM == "" ? [] : [cache(CACHE_FROM, "cpu")]
+  cache-to   = CACHE_TO == "" ? [] : ["${cache(CACHE_TO, "cpu")},mode=max,compression=zstd,ignore-error=true"]
   tags       = ["${IMAGE}:cpu"]
 }
 

@@ -46,6 +46,8 @@ NOT_CODE = {
     *("notebooks", "packages", "scripts", "test", "tests", "torchcrate"),
     *("conftest.py", "fabfile.py", "noxfile.py", "setup.py", "tasks.py"),
 }
+WORKFLOWS = ".github/workflows"
+CALLED = "image-tests.yml"  # by image.yml
 # What `./crate` writes, and Python's bytecode beside torchcrate's modules.
 IGNORED = ("/.tools/", "/results/", "/reports/", "__pycache__/")
 
@@ -408,17 +410,34 @@ def bake_file(text: str, project: Project) -> str:
     return builds(text, project.build)
 
 
-def workflow(triggers: str, jobs: str) -> str:
-    """Return the workflow with the tests alone, from the text of two of ours."""
-    head = triggers.partition("\njobs:\n")[0]
-    jobs = ABOUT_TEMPLATE.sub("", jobs)
-    test = re.search(r"^  test:\n(    .*\n|\n)+", f"{jobs}\n", re.MULTILINE).group()
-    comment = "# The tests build the GPU and the CPU image and look inside.\n"
-    head = swap(head, r"\A(# .*\n)+", comment)
+def workflows() -> dict[str, str]:
+    """Return the workflow and the one that it calls, made of three of ours."""
+    ci, images, weekly = (
+        ABOUT_TEMPLATE.sub("", (TOP / WORKFLOWS / name).read_text())
+        for name in ("ci.yml", "images.yml", "weekly.yml")
+    )
+    head, _, jobs = ci.partition("\njobs:\n")
+    about = "# The tests build the GPU and the CPU image and look inside.\n"
+    head = swap(head, r"\A(# .*\n)+", about)
     head = swap(head, r"^name: .*", "name: image")
     head = swap(head, r"branches: \[main\]\n    tags: .*", "branches: [main, master]")
-    test = swap(test, r"^      - run: \./crate run\n", "")  # who knows what it takes to run theirs
-    return f"{head}\njobs:\n{test.rstrip()}\n"
+    calls = jobs.partition("\n  publish:")[0]
+    calls = calls[calls.index("  # A pull request reads ") :].rstrip().replace("images.yml", CALLED)
+
+    job = images.partition("      - name: Set VERSION\n")[0]
+    job = swap(job, r"\A(# .*\n)+", "# Lint, build all images with the cache, and test them.\n")
+    job = swap(job, r"^name: .*", "name: image-tests")
+    runner = "    runs-on: ubuntu-24.04\n    timeout-minutes: 90\n"
+    job = swap(job, r"^    name: (.*\n)+?(?=    env:)", runner)
+    # ./crate sets these.
+    job = swap(job, r"^      TORCH_BUILD: .*\n      BUILDX_GIT_LABELS: .*\n", "")
+    job = swap(job, r"^      REPOSITORY: .*\n      SBOM_GENERATOR: .*\n", "")
+    job = swap(job, r"github\.ref == 'refs/heads/main'", "github.event_name == 'push'")
+    steps = weekly[weekly.index("      - run: ./crate lint\n") :]
+    # Who knows what it takes to run theirs?
+    steps = swap(steps, r"^      - run: \./crate run\n      - run: \./crate test --build .*\n", "")
+    caller = f"{head}\njobs:\n{calls}\n"
+    return {f"{WORKFLOWS}/image.yml": caller, f"{WORKFLOWS}/{CALLED}": job + steps}
 
 
 def hooks(text: str) -> str:
@@ -429,7 +448,7 @@ def hooks(text: str) -> str:
     text = "      - id: ".join([swap(head, r"\A(# .*\n)+", comment), *found])
     text = swap(text, r"^        files: \^Dockerfile$", r"        files: ^Dockerfile(\.cpu)?$")
     text = swap(text, r"^        types: \[shell\]$", "        files: ^torchcrate/.*\\.sh$")
-    ours = r"        files: ^\.github/workflows/image\.yml$"
+    ours = r"        files: ^\.github/workflows/image(-tests)?\.yml$"
     return re.sub(r"^        files: \^\\\.github/.*", lambda _: ours, text, flags=re.MULTILINE)
 
 
@@ -482,10 +501,7 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
         "Dockerfile": dockerfile((TOP / "Dockerfile").read_text(), project),
         ".dockerignore": dockerignore((TOP / ".dockerignore").read_text(), project),
         ".pre-commit-config.yaml": hooks((TOP / ".pre-commit-config.yaml").read_text()),
-        ".github/workflows/image.yml": workflow(
-            *((TOP / ".github/workflows" / name).read_text() for name in ("ci.yml", "weekly.yml"))
-        ),
-    }
+    } | workflows()
     our["Dockerfile.cpu"] = cpu_dockerfile(our["Dockerfile"])
     plan, before = Plan(), made_before(folder)
     locks = {name for name in our if name.startswith("locks/")}
@@ -499,13 +515,12 @@ def make_plan(project: Project, pyproject: dict, replace: bool) -> Plan:
     if name not in before and other(name, our[name]):
         repos = our.pop(name).partition("repos:\n")[2].rstrip()
         plan.kept[name] = f"this, added to it, looks after the images:\n{repos}"
-        workflow_ = our[".github/workflows/image.yml"]
-        lint = r"^      - run: \./crate lint\n"
-        our[".github/workflows/image.yml"] = swap(workflow_, lint, "")
+        workflow = f"{WORKFLOWS}/{CALLED}"
+        our[workflow] = swap(our[workflow], r"^      - run: \./crate lint\n", "")
     top = Path(git(folder, "rev-parse", "--show-toplevel") or folder).resolve()
     if top != folder.resolve():
-        readers = {".github/workflows/image.yml": "GitHub", ".pre-commit-config.yaml": "pre-commit"}
-        for name, who in readers.items():
+        for name in [n for n in our if n.startswith(WORKFLOWS)] + [".pre-commit-config.yaml"]:
+            who = "GitHub" if WORKFLOWS in name else "pre-commit"
             if our.pop(name, None):
                 plan.kept[name] = f"left out, since {who} reads this only at the top, in {top}"
     for name in sorted(locks):

@@ -16,6 +16,7 @@ from template.commands import COMMANDS
 from template.init import ABOUT_TEMPLATE
 from template.tests import existing, projects
 from template.tests.common import TOP
+from template.tests.unit.test_workflows import own_rules, zizmor
 from torchcrate import cli
 from torchcrate.stages.locks import split_locks
 
@@ -25,6 +26,7 @@ GPU = re.search(r"^ARG TORCH_BUILD=(.+)", (TOP / "Dockerfile").read_text(), re.M
 TEMPLATE = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["name"]
 # The command needs Poetry's library. `./crate` sets up no environment if it runs in this one.
 PYTHON = TOP / ".tools/poetry/bin/python"
+WORKFLOWS = (".github/workflows/image.yml", ".github/workflows/image-tests.yml")
 
 
 def crate(top, *arguments):
@@ -213,8 +215,8 @@ def test_few_other_files(project, layout):
     adopted(folder)
     new = {name: data for name, data in contents(folder).items() if name not in before}
     new = {n: data for n, data in new.items() if not n.startswith(("torchcrate/", "locks/"))}
-    assert len(new) <= 32
-    assert sum(len(data.splitlines()) for data in new.values()) <= 2300
+    assert len(new) <= 33
+    assert sum(len(data.splitlines()) for data in new.values()) <= 2360
 
 
 @pytest.mark.parametrize("layout", existing.LAYOUTS)
@@ -234,22 +236,30 @@ def test_no_missing_file(project, layout):
     for source in lines(folder, "Dockerfile", r"\btype=bind,source=([^,\s]+)"):
         path = source.replace("${TORCH_BUILD}", makes)
         assert path in of_lock or (folder / path).exists(), f"Dockerfile mounts {path}"
-    for path in lines(folder, ".github/workflows/image.yml", r"\./([\w/.-]+)"):
-        assert (folder / path).is_file(), f"the workflow names {path}"
+    for name in WORKFLOWS:
+        for path in lines(folder, name, r"\./([\w/.-]+)"):
+            assert (folder / path).is_file(), f"{name} names {path}"
 
 
 @pytest.mark.parametrize("layout", ["flat", "src"])
 def test_workflow(project, layout):
     folder = project(layout)
     adopted(folder)
-    text = (folder / ".github/workflows/image.yml").read_text()
-    (jobs,) = re.findall(r"^jobs:\n(.+)", text, re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^  (\S.*)", jobs, re.MULTILINE) == ["test:"]
+    caller, called = ((folder / name).read_text() for name in WORKFLOWS)
+    images = re.findall(r"^  (\w.*):\n    if: .*\n    uses: \./(\S+)", caller, re.MULTILINE)
+    assert images == [("images-of-pull-request", WORKFLOWS[1]), ("images", WORKFLOWS[1])]
     # The project's own hooks do not run.
     lint = [] if layout == "flat" else ["./crate lint"]
     run = [*lint, "./crate test"]
-    assert re.findall(r"^      - run: (.+)", jobs, re.MULTILINE) == run
-    assert "\n\n\n" not in text and re.findall("^#.*", text, re.MULTILINE) == [text.splitlines()[0]]
+    assert re.findall(r"^      - run: (.+)", called, re.MULTILINE) == run
+    for text in (caller, called):
+        assert "\n\n\n" not in text
+        assert re.findall("^#.*", text, re.MULTILINE) == [text.splitlines()[0]]
+    assert own_rules(folder) == []
+    assert zizmor(folder) == ""
+    sets = re.findall(r"^      (\w+): ", called.partition("    steps:\n")[0], re.MULTILINE)
+    bake = (folder / "docker-bake.hcl").read_text()
+    assert sets and all(f'variable "{name}" ' in bake for name in sets)
 
 
 def test_hooks(project):
@@ -272,7 +282,7 @@ def test_hooks(project):
     )
     *limited, check = files
     assert [name for name in theirs if any(re.search(pattern, name) for pattern in limited)] == []
-    ours = ("Dockerfile", "Dockerfile.cpu", ".github/workflows/image.yml", "torchcrate/a/b.sh")
+    ours = ("Dockerfile", "Dockerfile.cpu", *WORKFLOWS, "torchcrate/a/b.sh")
     assert all(any(re.search(pattern, name) for pattern in limited) for name in ours)
     assert re.search(check, "pyproject.toml")
 
@@ -674,10 +684,7 @@ def test_part_of_a_repository(tmp_path):
     """What GitHub and pre-commit read only at the top of a repository is left out."""
     existing.write(tmp_path, {"README.md": ""} | {f"ml/{n}": t for n, t in existing.SRC.items()})
     said = adopted(tmp_path / "ml")
-    for name, who in (
-        (".github/workflows/image.yml", "GitHub"),
-        (".pre-commit-config.yaml", "pre-"),
-    ):
+    for name, who in (*((n, "GitHub") for n in WORKFLOWS), (".pre-commit-config.yaml", "pre-")):
         assert not (tmp_path / "ml" / name).exists()
         assert f"Left alone: {name}: left out, since {who}" in said
     assert (tmp_path / "ml/Dockerfile").is_file()

@@ -31,7 +31,7 @@ NOT_FOR_FORKS = (
     "startsWith(github.head_ref, 'renovate/')"
     " && github.event.pull_request.head.repo.full_name == github.repository",
 )
-ON_MAIN = "github.ref == 'refs/heads/main' && "
+NOT_FOR_PULL_REQUESTS = ("github.ref == 'refs/heads/main' && ", "github.event_name == 'push' && ")
 ON_A_TAG = "startsWith(github.ref, 'refs/tags/v')"
 
 
@@ -86,10 +86,13 @@ def own_rules(folder):
             found += [f"{here} may write {what}, and runs for pull requests" for what in writes]
         if name == "publish" and (job["needs"] != ["lint", "images"] or "()" in job["if"]):
             found.append(f"{here} does not wait for lint and images")
-        for step in job.get("steps", []):
-            cache = re.findall(r"^.*cache-to.*$", step.get("with", {}).get("set", ""), re.MULTILINE)
-            if any(not line.startswith("${{ " + ON_MAIN) for line in cache):
-                found.append(f"{here} writes the cache for pull requests")
+        environments = [job, *job.get("steps", [])]
+        caches = [
+            one["env"]["CACHE_TO"] for one in environments if "CACHE_TO" in one.get("env", {})
+        ]
+        caches = [to.removeprefix("${{ ").startswith(NOT_FOR_PULL_REQUESTS) for to in caches]
+        if "cache-to" in str(job) or not all(caches):
+            found.append(f"{here} writes the cache for pull requests")
         found += [f"{here} {what}" for what in pushes(job.get("steps", []))]
     return found
 
@@ -209,8 +212,8 @@ BROKEN = {
     "pull requests write the cache": (
         *(
             "images.yml",
-            r"\$\{\{ github\.ref == 'refs/heads/main' && (format.*) \|\| '' \}\}",
-            r"${{ \1 }}",
+            r"(CACHE_TO: \$\{\{) github\.ref == 'refs/heads/main' && (format.*) \|\| '' \}\}",
+            r"\1 \2 }}",
         ),
         "images.yml: image writes the cache for pull requests",
     ),
