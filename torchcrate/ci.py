@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from argparse import Namespace
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from torchcrate.host import TOP, fail, say
 
 REPORTS = TOP / "reports"
 # What reports/pushed.json has, beside the packages.
-NOTED = {"architecture", "base", "build", "cuda", "digest", "python", "system", "torch"}
+NOTED = {"architecture", "base", "build", "buildkit", "cuda", "digest", "python", "system", "torch"}
 FACTS = """
 import importlib.metadata, json, platform, torch
 print(json.dumps({
@@ -80,6 +81,8 @@ def push() -> None:
     facts |= json.loads(output.splitlines()[-1])
     label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
     facts["base"] = docker("image", "inspect", "--format", label, digest)
+    found = re.search(r"^BuildKit version: +(\S+)", docker("buildx", "inspect"), re.MULTILINE)
+    facts["buildkit"] = found.group(1) if found else ""
     name = f"{repository()}:{facts['build']}-{architecture}-{short(digest)}"
     docker("tag", digest, name)
     docker("push", "--quiet", name)
@@ -218,6 +221,8 @@ def release(version: str, notes: dict[str, list[dict]], published: dict[str, str
         row += [", ".join(f["architecture"] for f in found), f"`{published[name]}`"]
         rows.append(tuple(row))
     yield from table(head, rows)
+    versions = sorted({facts["buildkit"] for found in notes.values() for facts in found})
+    yield from ("", f"Built with BuildKit {', '.join(versions)}.")
     first = f"{repository()}@{next(iter(published.values()))}"
     yield from (
         *("", "```console"),
