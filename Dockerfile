@@ -61,6 +61,7 @@ RUN --mount=type=cache,id=apt,target=/mnt/cache,sharing=locked \
     --mount=type=bind,source=torchcrate/stages/apt,target=/mnt/apt \
     --mount=type=bind,source=torchcrate/stages/install,target=/mnt/install \
     --mount=type=bind,source=locks/uv.txt,target=/mnt/uv.txt \
+    --mount=type=cache,id=wheels,target=/mnt/wheels \
     --mount=type=secret,id=ca,mode=0444 \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     /mnt/install/uv.sh /mnt/uv.txt
@@ -80,7 +81,7 @@ RUN --network=none --mount=type=bind,source=torchcrate/stages/locks,target=/mnt/
     --mount=type=bind,source=pyproject.toml,target=/mnt/project/pyproject.toml \
     --mount=type=bind,source=poetry.lock,target=/mnt/project/poetry.lock \
     --mount=type=bind,source=locks,target=/mnt/project/locks \
-    export PYTHONPATH=/opt/uv/pip.whl \
+    export PYTHONPATH=/opt/uv \
     && python3.11 -B /mnt/locks/split_locks.py /mnt/project /locks \
         --build "$TORCH_BUILD" --index-url "$INDEX_URL" --torch-index-url "$TORCH_INDEX_URL" \
         --groups "$DEPENDENCY_GROUPS" --dev-groups "$DEV_GROUPS" --extras "$EXTRAS" \
@@ -182,7 +183,7 @@ RUN --mount=type=bind,from=locks,source=/locks/new.txt,target=/mnt/new.txt \
     --mount=type=secret,id=ca,mode=0444 \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     /mnt/install/wheels.sh poetry.lock /mnt/new.txt 2 1 \
-    && PYTHONPATH=/opt/uv/pip.whl python3.11 -B /mnt/install/check_trees.py /mnt/torch.txt \
+    && PYTHONPATH=/opt/uv python3.11 -B /mnt/install/check_trees.py /mnt/torch.txt \
         /mnt/torch /mnt/settled /metadata/1 /mnt/sources
 
 

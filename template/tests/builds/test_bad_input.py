@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 import zipfile
 
 import pytest
@@ -101,6 +102,32 @@ def test_wrong_hash(fork, docker_build, tmp_path):
     )
     assert result.code
     assert "a wheel does not have the digest that the lock names" in result.sentence
+
+
+def test_changed_wheels_in_the_cache(fork, docker_build, tmp_path):
+    """Any build may write to the cache: what another one changed is downloaded again."""
+    folder = fork()
+    dockerfile = folder / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("id=wheels,", "id=changed,"))
+
+    def saved():
+        # Not with --no-cache-filter, which empties the cache.
+        for script in ("uv.sh", "wheels.sh"):
+            with (folder / "torchcrate/stages/install" / script).open("a") as file:
+                file.write(f"# {tmp_path} {time.time_ns()}\n")
+        result = docker_build(folder, "--target=settled")
+        assert result.code == 0, result.output
+        return set(re.findall(r"Saved \S*/(\S+\.whl)", result.output))
+
+    wheels = saved()
+    assert any(name.startswith("uv-") for name in wheels) and len(wheels) > 5
+    assert saved() == set()
+    mount = "--mount=type=cache,id=changed,target=/c"
+    edit = f"for f in /c/*.whl; do echo >>$f; done; ls /c # {tmp_path}"
+    text = "\n".join(("ARG BASE_IMAGE", "FROM $BASE_IMAGE", f"RUN {mount} {edit}"))
+    (tmp_path / "Dockerfile").write_text(text)
+    assert docker_build(tmp_path).code == 0
+    assert saved() == wheels
 
 
 def test_unreachable_index(fork, docker_build):

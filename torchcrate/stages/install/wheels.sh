@@ -43,7 +43,7 @@ download() {
         -exec sha256sum {} + | cut -c1-64 >"$downloads/digests"
     sed ':a; /\\$/ { N; s/\\\n//; ba }' "$requirements" \
         | grep --invert-match --fixed-strings --file="$downloads/digests" >"$downloads/missing.txt" || true
-    TMPDIR=$downloads PYTHONPATH=/opt/uv/pip.whl python3.11 -m pip download --dest "$downloads" \
+    TMPDIR=$downloads PYTHONPATH=/opt/uv python3.11 -m pip download --dest "$downloads" \
         --no-deps --require-hashes --only-binary :all: --find-links /mnt/wheels \
         --no-cache-dir --progress-bar off --no-input --disable-pip-version-check \
         --requirement "$downloads/missing.txt" 2>&1 | sed -u 's/^ERROR: /pip: /' | tee /tmp/install.log || return
