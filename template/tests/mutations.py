@@ -38,7 +38,7 @@ LOCKS = "torch/test_locked_packages.py::"
 SCRIPT = '[project.scripts]\ntrain = "digits.__main__:main"'
 FILES = "runtime/test_files.py::"
 SLIM = "runtime/test_slim.py::"
-GENERATED = "runtime/test_generated_files.py::"
+SYSTEM = "runtime/test_system_files.py::"
 RIGHTS = "runtime/test_permissions.py::"
 RUNS = "runtime/test_any_user.py::"
 SECRETS = "runtime/test_no_secrets.py::"
@@ -317,32 +317,37 @@ RUNTIME = [
     ),
     Mutation(
         "a stray file outside /app",
-        f"{FILES}test_system_files",
-        "'etc/notes'",
+        f"{SYSTEM}test_system_files",
+        "no apt package has /etc/notes",
         as_root("RUN touch /etc/notes"),
     ),
     Mutation(
         "a program of the system is another one",
-        f"{FILES}test_system_files",
-        "not as apt's package has it: ['usr/bin/env']",
+        f"{SYSTEM}test_system_files",
+        "/usr/bin/env is not as apt's package has it",
         as_root("RUN echo >> /usr/bin/env"),
-        apart="other edits of the system are named instead",
+    ),
+    Mutation(
+        "a file of the base image is deleted",
+        f"{SYSTEM}test_nothing_gone",
+        "missing: ['etc/issue']",
+        as_root("RUN rm /etc/issue"),
     ),
     Mutation(
         "the CA bundle has a line more",
-        f"{GENERATED}test_certificates",
+        f"{SYSTEM}test_certificates",
         "the CA bundle has '# mine'",
         as_root("RUN echo '# mine' >> /etc/ssl/certs/ca-certificates.crt"),
     ),
     Mutation(
         "the linker's cache is another one",
-        f"{GENERATED}test_linker_cache",
+        f"{SYSTEM}test_linker_cache",
         "ldconfig makes another one",
         as_root("RUN echo >> /etc/ld.so.cache"),
     ),
     Mutation(
         "a module of the system has another's bytecode",
-        f"{GENERATED}test_system_bytecode",
+        f"{SYSTEM}test_system_bytecode",
         "/usr/lib/python3.11/__pycache__/ast.cpython-311.pyc",
         as_root(
             "RUN cd /usr/lib/python3.11/__pycache__ && cp abc.cpython-311.pyc ast.cpython-311.pyc"
@@ -458,8 +463,8 @@ RUNTIME = [
     ),
     Mutation(
         "apt's packages stay, since its cache mount is gone",
-        f"{FILES}test_system_files",
-        "'mnt/cache/",
+        f"{SYSTEM}test_system_files",
+        "no apt package has /mnt/cache/",
         replace("Dockerfile", "--mount=type=cache,id=apt,target=/mnt/cache,sharing=locked "),
         apart=FROM_BASE,
     ),
@@ -742,6 +747,51 @@ FIELDS += [
     )
 ]
 
+# A mutation for each file that apt's scripts write: the name of the file, and how it is edited.
+WRITTEN = {
+    "/var/lib/dpkg/info/tzdata.list": "touch /etc/mine && echo /etc/mine >>",
+    "/var/lib/dpkg/diversions": "printf '/etc/a\\n/etc/b\\n:\\n' >>",
+    "/var/lib/dpkg/status": "printf '\\nPackage: mine\\nStatus: install ok installed\\n' >>",
+    "/var/lib/dpkg/status-old": "echo >>",
+    "/var/lib/dpkg/triggers/File": "echo /etc/mine mine >>",
+    "/var/cache/debconf/config.dat": "printf '\\nName: mine/a\\nOwners: mine\\n' >>",
+    "/var/cache/debconf/passwords.dat": "echo 1 >>",
+    "/var/lib/python/python3.11_installed": "echo 1 >>",
+    "/var/log/dpkg.log": "echo 1 >>",
+    "/etc/alternatives/awk": "ln -sf /usr/bin/env",
+    "/etc/inputrc": "echo >>",
+    "/etc/localtime": "ln -sf /etc/passwd",
+    "/etc/profile.d/venv.sh": "echo >>",
+    "/etc/apt/sources.list.d/mine.list": "echo deb http://example.com/debian/ mine main >>",
+    "/usr/bin/python": "ln -sf bash",
+    "/usr/local/bin/doctor": "echo >>",
+}
+STATE = [
+    Mutation(
+        f"{path} is edited",
+        f"{SYSTEM}test_system_files",
+        f"{path} is not as apt's scripts write it",
+        as_root(f"RUN {edit} {path}"),
+        apart="other edits depend on it" if re.search("/bin/|status$|/log/", path) else "",
+    )
+    for path, edit in WRITTEN.items()
+]
+STATE += [
+    Mutation(
+        f"{path} has a line more",
+        f"{SYSTEM}test_system_files",
+        f"no apt package has {path}",
+        as_root(f"RUN echo mine >> {path}"),
+    )
+    for path in (
+        "/etc/passwd",
+        "/etc/group",
+        "/etc/shadow",
+        "/etc/environment",
+        "/etc/ld.so.preload",
+    )
+]
+
 # For projects that depend on torchvision.
 TORCHVISION = [
     Mutation(
@@ -757,8 +807,13 @@ if "\ntorchvision==" in LOCK:
 
 # These tests name all that they find, so an image can have several mutations for them.
 SEVERAL = {f"{CONFIGURATION}{test}" for test in ("test_nothing_missing", "test_nothing_unknown")}
-SEVERAL |= {f"{SLIM}test_absent", f"{LOCKS}test_installed_packages", f"{SECRETS}test_no_canary"}
-STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME + [*FIELDS]}
+SEVERAL |= {
+    f"{SYSTEM}test_system_files",
+    f"{SLIM}test_absent",
+    f"{LOCKS}test_installed_packages",
+    f"{SECRETS}test_no_canary",
+}
+STAGES = {"base": BASE, "dev": DEV, "runtime": TORCH + RUNTIME + [*FIELDS, *STATE]}
 
 for stage, more in sample_mutations.STAGES.items():
     STAGES[stage] += more

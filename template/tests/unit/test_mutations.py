@@ -1,9 +1,11 @@
 """The table of mutations names every test of the contract."""
 
 import ast
+import re
+import runpy
 
-from template.tests import mutations
-from template.tests.common import CONTRACT
+from template.tests import covered, mutations
+from template.tests.common import CONTRACT, TOP
 from template.tests.edits import Mutation, together
 
 TABLE = [mutation for found in mutations.STAGES.values() for mutation in found]
@@ -31,6 +33,36 @@ def test_all_forbidden_files_named():
     (forbidden,) = (node.value for node in ast.parse(text).body if isinstance(node, ast.Assign))
     said = " ".join(mutation.says for mutation in TABLE)
     assert [what for what in ast.literal_eval(forbidden) if f"{what}: [" not in said] == []
+
+
+def named(table):
+    """Return the mutations that a table of covered.py names."""
+    return {name for names in table.values() if not isinstance(names, str) for name in names}
+
+
+def test_all_instructions_covered():
+    stage, found = "", set()
+    text = (TOP / "Dockerfile").read_text().replace("\\\n", "")
+    for name, rest in re.findall(r"^([A-Z]+) (.+)$", text, re.MULTILINE):
+        stage = rest.split()[-1] if name == "FROM" else stage
+        found.add(f"{stage} {name}")
+    assert found == covered.INSTRUCTIONS.keys()
+    assert named(covered.INSTRUCTIONS) <= {mutation.broken for mutation in TABLE}
+
+
+def test_all_fields_covered():
+    names = runpy.run_path(str(CONTRACT[0] / "base/test_configuration.py"))
+    assert {*names["EACH"], *names["ONE"]} <= covered.FIELDS.keys()
+    assert named(covered.FIELDS) <= {mutation.broken for mutation in TABLE}
+
+
+def test_all_generated_files_covered():
+    """Each rule for files that apt's scripts write has a mutation, or does not matter here."""
+    rules = runpy.run_path(str(CONTRACT[0] / "runtime/test_system_files.py"))["RULES"]
+    paths = [path.lstrip("/") for path in mutations.WRITTEN]
+    kinds = {next(kind for kind in rules if re.fullmatch(kind, path)) for path in paths}
+    elsewhere = {pattern for pattern, rule in rules.items() if isinstance(rule, str)}
+    assert rules.keys() - kinds - elsewhere == covered.UNSEEN.keys()
 
 
 def test_shared_images():

@@ -1,4 +1,4 @@
-"""Every file comes from the base image, apt's packages, the locks or your code."""
+"""Every file in /app comes from the locks or from your code, and apt installed nothing else."""
 
 import base64
 import csv
@@ -12,17 +12,6 @@ from collections import Counter
 from torchcrate import build as build_script
 
 SITE = "app/.venv/lib/python3.11/site-packages"
-# What apt's packages write when they are installed, and what the base stage writes itself.
-STATE = re.compile(
-    r"usr/lib/python3[^/]*/(.+/)?__pycache__/[^/]+\.pyc"
-    r"|var/lib/(dpkg|python|systemd|ucf)/.+|var/cache/debconf/.+"
-    r"|var/log/(apt/.+|(dpkg|alternatives)\.log)"  # of the base image, emptied
-    r"|etc/rc[S0-6]\.d/.+|etc/(inputrc|localtime|mailcap|timezone|ld\.so\.cache|ca-certificates\.conf)"
-    r"|etc/(alternatives|ssl/certs)/.+|usr/bin/python3?(\.distrib)?"
-    r"|etc/profile\.d/venv\.sh|usr/local/bin/doctor"
-    r"|etc/apt/(sources\.list\.d|preferences\.d|keyrings)/deadsnakes(\.\w+)?"
-    r"|etc/apt/sources\.list(\.d/[^/]+\.(list|sources))?"  # APT_MIRROR
-)
 # Each later installation writes these again: a few kilobytes.
 REWRITTEN = re.compile(r"var/(lib/dpkg|cache/debconf|log)/.+|etc/ld\.so\.cache")
 # What `python -m venv` and the base stage put into an environment without packages.
@@ -30,11 +19,6 @@ EMPTY_VENV = re.compile(
     r"app/\.venv/(pyvenv\.cfg|lib64|bin/(activate(\.\w+)?|Activate\.ps1|python[\d.]*)"
     r"|lib/python3\.11/site-packages/app_src\.pth)"
 )
-
-
-def merged(path):
-    """Return where a path really is: /lib, for example, is a link to /usr/lib."""
-    return re.sub(r"^(bin|sbin|lib|lib32|lib64)/", r"usr/\1/", path)
 
 
 def packages(status):
@@ -66,17 +50,6 @@ def installed(contents):
     return found
 
 
-def apt_hashes(files):
-    """Return {path: MD5 hash} of all that apt's packages say of their files."""
-    found = {}
-    for path, entry in files.items():
-        if re.fullmatch(r"var/lib/dpkg/info/[^/]+\.md5sums", path):
-            found |= {merged(name): md5 for md5, name in re.findall(r"(\w{32})  (.+)", entry.text)}
-    status = files["var/lib/dpkg/status"].text
-    conffiles = re.findall(r"^ /(\S+) ([0-9a-f]{32})$", status, re.MULTILINE)
-    return found | {merged(name): md5 for name, md5 in conffiles}
-
-
 def test_apt_packages(contents, image, seen):
     """apt installed Python 3.11, certificates, time zones, your list and what these need."""
     status = "var/lib/dpkg/status"
@@ -96,34 +69,6 @@ def test_apt_packages(contents, image, seen):
     absent = [names for names in listed if not here.keys() & set(names)]
     assert not absent, f"not there: {absent}"
     seen(f"{len(added)} packages")
-
-
-def test_system_files(contents, seen):
-    """Outside /app each file is as its apt package has it, or is state of apt or Python."""
-    files = contents.files
-    owned = {
-        merged(line.lstrip("/"))
-        for path, entry in files.items()
-        if re.fullmatch(r"var/lib/dpkg/info/[^/]+\.list", path)
-        for line in entry.text.splitlines()
-    }
-    base = contents.base_files
-    added = [p for p, e in files.items() if base.get(p) != e and not e.is_folder]
-    outside = [path for path in added if not path.startswith("app/")]
-    strange = [
-        path
-        for path in outside
-        if merged(path) not in owned
-        and not STATE.fullmatch(path)
-        and not files[path].target.startswith("/etc/alternatives/")
-    ]
-    assert not strange, f"no apt package has {strange[:5]}"
-    hashes = apt_hashes(files)
-    edited = [
-        p for p in outside if files[p].md5 and files[p].md5 != hashes.get(merged(p), files[p].md5)
-    ]
-    assert not edited, f"not as apt's package has it: {edited[:5]}"
-    seen(f"{len(outside)} files, {sum(merged(path) in hashes for path in outside)} with a hash")
 
 
 def prunable(project):
