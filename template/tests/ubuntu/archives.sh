@@ -1,11 +1,11 @@
 #!/bin/sh
-# archives.sh CODENAME : make signed apt repositories in /srv.
+# archives.sh CODENAME ADDRESS : make signed apt repositories in /srv.
 #
 # ubuntu has what builds ask for, and a release candidate of Python 3.11, as Ubuntu 22.04 has it; newer has a later patch
 # release instead. ppa has the final Python 3.11; empty has none; stranger is ppa, signed with another key. archive.gpg
-# and deadsnakes.asc are the public keys.
+# and deadsnakes.asc are the public keys. server.crt and server.key are for https at ADDRESS.
 set -eu
-codename=$1 pool=/srv/ubuntu/pool
+codename=$1 address=$2 pool=/srv/ubuntu/pool
 export DEBIAN_FRONTEND=noninteractive
 apt="apt-get --option Acquire::https::CAInfo=/run/secrets/ca --yes --no-install-recommends"
 mkdir -p "$pool/partial" /srv/newer /srv/ppa/pool /srv/empty/pool
@@ -13,7 +13,9 @@ mkdir -p "$pool/partial" /srv/newer /srv/ppa/pool /srv/empty/pool
 $apt update
 $apt --download-only --reinstall --option "Dir::Cache::archives=$pool" install \
     build-essential ca-certificates curl git openssl python3-pip-whl python3.11 python3.11-dev python3.11-venv tzdata
-$apt install apt-utils dpkg-dev gnupg
+$apt install apt-utils dpkg-dev gnupg openssl
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=archive -addext "subjectAltName=IP:$address" \
+    -keyout /srv/server.key -out /srv/server.crt
 rm -rf "$pool/partial" "$pool/lock"
 cp -r "$pool" /srv/newer/
 mv "$pool"/*python3.11*.deb /srv/ppa/pool/

@@ -39,7 +39,8 @@ fi
 if [ "$ID" = ubuntu ]; then
     # Ubuntu has a release candidate of 3.11 (22.04) or none (24.04). The deadsnakes PPA has the final
     # release. Its key is in this repository, so software-properties-common, which installs Ubuntu's
-    # own Python, is not needed. http is enough: apt checks every file against the key.
+    # own Python, is not needed. http is enough: apt checks every file against the key. Its packages have Debian's
+    # names: https://github.com/deadsnakes/python3.11/blob/2a5ffc5dc04167c0fd9410aeef63eccd11e209db/debian/control
     install -D -m 644 "$here/deadsnakes.asc" /etc/apt/keyrings/deadsnakes.asc
     cat >/etc/apt/sources.list.d/deadsnakes.sources <<SOURCES
 Types: deb
