@@ -81,7 +81,9 @@ def push() -> None:
     facts |= json.loads(output.splitlines()[-1])
     label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
     facts["base"] = docker("image", "inspect", "--format", label, digest)
-    found = re.search(r"^BuildKit version: +(\S+)", docker("buildx", "inspect"), re.MULTILINE)
+    found = re.search(
+        r"^Build[Kk]it(?: version)?: +(\S+)", docker("buildx", "inspect"), re.MULTILINE
+    )
     facts["buildkit"] = found.group(1) if found else ""
     name = f"{repository()}:{facts['build']}-{architecture}-{short(digest)}"
     docker("tag", digest, name)

@@ -88,9 +88,6 @@ FIELDS = {
 # {rule of test_system_files.py without a mutation: why}
 UNSEEN = {
     r"var/lib/dpkg/info/[^/]+\.\w+": "scripts that run at install: only the package's name is held",
-    r"var/lib/(systemd/deb-systemd-helper-.+|ucf/(hashfile|registry)(\.\d)?)": (
-        "only packages with a service write the one, and those that use ucf the other"
-    ),
     r"etc/mailcap": "on Ubuntu mime-support writes it; the tests have none of its packages",
     r"etc/apt/sources\.list\.d/deadsnakes\.sources": "on Ubuntu",
 }
