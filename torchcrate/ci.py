@@ -223,7 +223,7 @@ def release(version: str, notes: dict[str, list[dict]], published: dict[str, str
         row += [", ".join(f["architecture"] for f in found), f"`{published[name]}`"]
         rows.append(tuple(row))
     yield from table(head, rows)
-    versions = sorted({facts["buildkit"] for found in notes.values() for facts in found})
+    versions = sorted({one["buildkit"] or "unknown" for found in notes.values() for one in found})
     yield from ("", f"Built with BuildKit {', '.join(versions)}.")
     first = f"{repository()}@{next(iter(published.values()))}"
     yield from (

@@ -251,7 +251,7 @@ def test_project_size(project):
 
     assert len(names) <= 91
     assert len([name for name in names if not name.startswith("torchcrate/")]) <= 53
-    assert lines(names) <= 8255, sorted((lines([name]), name) for name in names)
+    assert lines(names) <= 8256, sorted((lines([name]), name) for name in names)
     assert lines(code) <= 6605
     assert lines(["README.md"]) <= 80
     assert len((TOP / "README.md").read_text().splitlines()) <= 110

@@ -50,7 +50,7 @@ class System:
         self.files, self.base, self.project = contents.files, contents.base_files, image.project
         status = self.files[f"{DPKG}/status"].text
         self.packages = set(re.findall(r"^Package: (\S+)$", status, re.MULTILINE))
-        conffiles = re.findall(r"^ /(\S+) ([0-9a-f]{32})$", status, re.MULTILINE)
+        conffiles = re.findall(r"^ /(\S+) ([0-9a-f]{32})(?: obsolete)?$", status, re.MULTILINE)
         self.md5 = {merged(name): md5 for name, md5 in conffiles}  # of apt's packages
         self.owned = owned(self.files)
         for path, entry in self.files.items():
