@@ -36,7 +36,11 @@ variable "CACHE_FROM" { default = "" }
 variable "CACHE_TO" { default = "" }
 function "cache" {
   params = [repository, build]
-  result = "type=registry,ref=${lower(repository)}:${build}-${basename(BAKE_LOCAL_PLATFORM)}"
+  result = "type=registry,ref=${lower(repository)}:${build}-${split("/", BAKE_LOCAL_PLATFORM)[1]}"
+}
+function "export" {
+  params = [build]
+  result = CACHE_TO == "" ? [] : ["${cache(CACHE_TO, build)},mode=max,compression=zstd,ignore-error=true"]
 }
 
 # A proxy to download through. Docker keeps these out of the image's history
@@ -72,6 +76,8 @@ target "common" {
     NO_PROXY          = NO_PROXY
   }
   contexts = WHEELS == null ? {} : { wheels = WHEELS }
+  # Compressed as in the cache, so that torch is compressed once.
+  output = CACHE_TO == "" ? [] : ["type=image,compression=zstd,oci-mediatypes=true,unpack=true"]
   secret = [
     CA_BUNDLE == null ? "" : "type=file,id=ca,src=${CA_BUNDLE}",
     NETRC == null ? "" : "type=file,id=netrc,src=${NETRC}",
@@ -82,7 +88,7 @@ target "gpu" {
   inherits   = ["common"]
   args       = { TORCH_BUILD = TORCH_BUILD }
   cache-from = CACHE_FROM == "" ? [] : [cache(CACHE_FROM, TORCH_BUILD)]
-  cache-to   = CACHE_TO == "" ? [] : ["${cache(CACHE_TO, TORCH_BUILD)},mode=max,compression=zstd,ignore-error=true"]
+  cache-to   = export(TORCH_BUILD)
   tags       = ["${IMAGE}:${TORCH_BUILD}"]
 }
 
@@ -90,18 +96,20 @@ target "cpu" {
   inherits   = ["common"]
   dockerfile = "Dockerfile.cpu"
   cache-from = CACHE_FROM == "" ? [] : [cache(CACHE_FROM, "cpu")]
-  cache-to   = CACHE_TO == "" ? [] : ["${cache(CACHE_TO, "cpu")},mode=max,compression=zstd,ignore-error=true"]
+  cache-to   = export("cpu")
   tags       = ["${IMAGE}:cpu"]
 }
 
 target "gpu-dev" {
   inherits = ["gpu"]
   target   = "dev"
+  cache-to = [] # would replace that of runtime
   tags     = ["${IMAGE}:${TORCH_BUILD}-dev"]
 }
 
 target "cpu-dev" {
   inherits = ["cpu"]
   target   = "dev"
+  cache-to = [] # would replace that of runtime
   tags     = ["${IMAGE}:cpu-dev"]
 }
