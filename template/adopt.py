@@ -427,6 +427,7 @@ def workflows() -> dict[str, str]:
     job = images.partition("      - name: Set VERSION\n")[0]
     job = swap(job, r"\A(# .*\n)+", "# Lint, build all images with the cache, and test them.\n")
     job = swap(job, r"^name: .*", "name: image-tests")
+    job = swap(job, r" for main and tags$", " for a push")
     runner = "    runs-on: ubuntu-24.04\n    timeout-minutes: 90\n"
     job = swap(job, r"^    name: (.*\n)+?(?=    env:)", runner)
     # ./crate sets these.
@@ -435,7 +436,7 @@ def workflows() -> dict[str, str]:
     job = swap(job, r"github\.ref == 'refs/heads/main'", "github.event_name == 'push'")
     steps = weekly[weekly.index("      - run: ./crate lint\n") :]
     # Who knows what it takes to run theirs?
-    steps = swap(steps, r"^      - run: \./crate run\n      - run: \./crate test --build .*\n", "")
+    steps = swap(steps, r"^      - run: \./crate run\n      # .*\n      - run: mv .*\n", "")
     caller = f"{head}\njobs:\n{calls}\n"
     return {f"{WORKFLOWS}/image.yml": caller, f"{WORKFLOWS}/{CALLED}": job + steps}
 
