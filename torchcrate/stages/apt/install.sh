@@ -12,17 +12,14 @@ set -eu
 
 started=${STARTED:-$(date +%s)}
 fix_times() {
+    # Logs and backups have the time of the build. Emptied, not deleted: a deletion has a time too.
+    find /var/log /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old \
+        -type f -size +0 -exec truncate --size=0 {} + 2>/dev/null || true
     find /etc /usr /var -xdev -newermt "@$((started - 1))" \( -type l -o -writable \) \
         -exec touch --no-dereference --date=@315532800 {} +
     # The folders that the step's own mounts touch.
     touch --date=@315532800 / /etc /etc/apt/apt.conf.d /mnt /run /tmp
 }
-# Logs and backups, which have the time of the build.
-leftovers() {
-    find /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache \
-        /var/cache/debconf/*-old /var/lib/dpkg/*-old 2>/dev/null || true
-}
-leftovers >/tmp/before
 
 lists='' wanted=''
 for name; do
@@ -37,7 +34,6 @@ done
 # shellcheck disable=SC2086  # a list of words
 set -- $wanted
 if [ $# = 0 ]; then
-    rm /tmp/before
     fix_times
     exit
 fi
@@ -64,7 +60,7 @@ if [ "${UNPACK-}" ]; then
     done
     find . -name '*.deb' -exec dpkg-deb --extract {} "$UNPACK" \;
     cd /
-    rm -r /tmp/before /tmp/apt
+    rm -r /tmp/apt
     fix_times
     exit
 fi
@@ -87,13 +83,5 @@ apt-get $options install --yes --no-install-recommends $packages || {
     exit 1
 }
 
-# Files of the layers below are emptied, not deleted: the deletion would have a time too.
-leftovers | while read -r path; do
-    if ! grep --quiet --line-regexp --fixed-strings "$path" /tmp/before; then
-        rm -rf "$path"
-    elif [ -f "$path" ]; then
-        : >"$path"
-    fi
-done
-rm -r /tmp/before /tmp/apt
+rm -r /tmp/apt
 fix_times
