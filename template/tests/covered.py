@@ -85,9 +85,8 @@ FIELDS = {
     "created": "the time of the build, which nothing depends on",
 }
 
-# {rule of test_system_files.py without a mutation: why}
+# {rule of torchcrate/testing/system.py without a mutation: why}
 UNSEEN = {
     r"var/lib/dpkg/info/[^/]+\.\w+": "scripts that run at install: only the package's name is held",
-    r"etc/mailcap": "on Ubuntu mime-support writes it; the tests have none of its packages",
     r"etc/apt/sources\.list\.d/deadsnakes\.sources": "on Ubuntu",
 }

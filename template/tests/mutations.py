@@ -760,10 +760,12 @@ WRITTEN = {
     "/var/lib/python/python3.11_installed": "echo 1 >>",
     "/var/log/dpkg.log": "echo 1 >>",
     "/etc/alternatives/awk": "ln -sf /usr/bin/env",
+    "/var/lib/dpkg/alternatives/awk": "sed -i s/auto/manual/",
     "/etc/inputrc": "echo >>",
     "/etc/localtime": "ln -sf /etc/passwd",
     "/etc/profile.d/venv.sh": "echo >>",
     "/etc/apt/sources.list.d/mine.list": "echo deb http://example.com/debian/ mine main >>",
+    "/etc/apt/sources.list.d/mine.sources": "ln -s /tmp/mine",
     "/usr/bin/python": "ln -sf bash",
     "/usr/local/bin/doctor": "echo >>",
 }
@@ -790,6 +792,20 @@ STATE += [
         "/etc/shadow",
         "/etc/environment",
         "/etc/ld.so.preload",
+    )
+]
+STATE += [
+    Mutation(
+        f"{path} is a link to {target}",
+        f"{SYSTEM}test_system_files",
+        says,
+        as_root(f"RUN ln -sf {target} {path}"),
+        apart="other edits depend on it" if path != "/usr/bin/mine" else "",
+    )
+    for path, target, says in (
+        ("/usr/bin/env", "dash", "/usr/bin/env is not as apt's package has it"),
+        ("/bin/sh", "/tmp/sh", "/usr/bin/sh is not as apt's package has it"),
+        ("/usr/bin/mine", "/etc/alternatives/../../tmp/mine", "no apt package has /usr/bin/mine"),
     )
 ]
 

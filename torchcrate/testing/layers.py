@@ -18,8 +18,8 @@ ZSTD = b"\x28"  # the first byte of what zstd packed
 READ = re.compile(
     r"app/\.venv/lib/python3\.11/site-packages/[^/]+\.dist-info/(RECORD|METADATA)"
     r"|app/\.venv/pyvenv\.cfg|var/lib/dpkg/info/[^/]+\.(list|md5sums|postinst)"
-    r"|var/lib/dpkg/((status|statoverride|diversions)(-old)?|triggers/.+|alternatives/.+)|var/lib/(systemd|ucf)/.+|var/cache/debconf/.+"
-    r"|etc/(timezone|mailcap|profile\.d/venv\.sh|apt/.+)|usr/lib/mime/packages/.+"
+    r"|var/lib/(dpkg/(status|statoverride|diversions|(triggers|alternatives)/.+)|(systemd|ucf)/.+)|var/cache/debconf/.+"
+    r"|etc/(timezone|profile\.d/venv\.sh|apt/.+)"
     r"|usr/(local/)?share/ca-certificates/.+\.crt|etc/(ssl/certs/ca-certificates\.crt|ca-certificates\.conf)"
 )
 

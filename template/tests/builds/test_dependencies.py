@@ -182,7 +182,9 @@ def project(fork, private, crate, tmp_path_factory):
         {"pyproject.toml": COMPILED, "setup.py": COMPILED_SETUP, "compiled/__init__.py": ""},
     )
     packages = folder / "apt/runtime.txt"
-    packages.write_text(packages.read_text() + "libxdmcp-of-nobody|libxdmcp6  # the second\n")
+    more = "libxdmcp-of-nobody|libxdmcp6  # the second\n"
+    more += "fontconfig shared-mime-info  # for their caches\n"
+    packages.write_text(packages.read_text() + more)
     pyproject = folder / "pyproject.toml"
     document = tomlkit.parse(pyproject.read_text())
     source = {"name": "private", "url": f"{url}/simple/", "priority": "explicit"}
@@ -254,7 +256,7 @@ def test_runtime(built, docker_run, hold):
     assert "torchmetrics" in found["there"]  # importing it needs more than a stub of torch
     assert found["versions"]["numpy"] < "2.4"
     assert set(found["there"]) >= OPTIONAL
-    promises = ["torch", "runtime/test_files.py"]
+    promises = ["torch", *(f"runtime/test_{name}.py" for name in ("files", "system_files"))]
     said = hold(image, False, *promises, "runtime/test_no_secrets.py")
     assert set(said.values()) == {""}, said
 

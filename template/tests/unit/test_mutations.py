@@ -7,6 +7,7 @@ import runpy
 from template.tests import covered, mutations
 from template.tests.common import CONTRACT, TOP
 from template.tests.edits import Mutation, together
+from torchcrate.testing import system
 
 TABLE = [mutation for found in mutations.STAGES.values() for mutation in found]
 # This test needs the real torchvision. Mutations break only images that every machine can build:
@@ -58,7 +59,7 @@ def test_all_fields_covered():
 
 def test_all_generated_files_covered():
     """Each rule for files that apt's scripts write has a mutation, or does not matter here."""
-    rules = runpy.run_path(str(CONTRACT[0] / "runtime/test_system_files.py"))["RULES"]
+    rules = system.RULES
     paths = [path.lstrip("/") for path in mutations.WRITTEN]
     kinds = {next(kind for kind in rules if re.fullmatch(kind, path)) for path in paths}
     elsewhere = {pattern for pattern, rule in rules.items() if isinstance(rule, str)}

@@ -11,9 +11,9 @@ import re
 
 import pytest
 
+from torchcrate.testing import system
 from torchcrate.testing.images import LABEL
 
-LIST = "tests/image/configuration.txt"
 # Fields of which each item is an instruction, and fields that are one.
 EACH = {
     **{"Env": "ENV", "ExposedPorts": "EXPOSE", "Labels": "LABEL", "OnBuild": "ONBUILD"},
@@ -109,16 +109,14 @@ def must(image, of_base):
 @pytest.fixture
 def listed(image):
     """Return the project's own instructions."""
-    file = image.project / LIST
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return {line for line in map(str.strip, lines) if line and not line.startswith("#")}
+    return set(system.listed(image.project))
 
 
 def test_nothing_unknown(has, must, of_base, listed, seen):
     """It has no variable, volume, port, label or other field that the contract does not know."""
     known = must | listed | LABELS | set(of_base)
     unknown = sorted(line for line in has if not {line, field(line)} & known)
-    assert not unknown, f"{unknown}: take it out of Dockerfile, or add it to {LIST}"
+    assert not unknown, f"{unknown}: take it out of Dockerfile, or add it to {system.LIST}"
     seen(f"{len(has)} fields, {len(has & listed)} of your own")
 
 
@@ -126,5 +124,5 @@ def test_nothing_missing(has, must, listed, seen):
     """It has each variable, the working directory, the user and the command, with their values."""
     changed = {field(line) for line in listed & has}
     missing = sorted(line for line in must - has if field(line) not in changed)
-    assert not missing, f"missing: {missing}; if that is meant, add what there is to {LIST}"
+    assert not missing, f"missing: {missing}; if that is meant, add what there is to {system.LIST}"
     seen(f"{len(must)} fields")

@@ -13,7 +13,7 @@ from torchcrate import build as build_script
 
 SITE = "app/.venv/lib/python3.11/site-packages"
 # Each later installation writes these again: a few kilobytes.
-REWRITTEN = re.compile(r"var/(lib/dpkg|cache/debconf|log)/.+|etc/ld\.so\.cache")
+REWRITTEN = re.compile(r"var/(lib/dpkg|cache/(debconf|ldconfig)|log)/.+|etc/ld\.so\.cache")
 # What `python -m venv` and the base stage put into an environment without packages.
 EMPTY_VENV = re.compile(
     r"app/\.venv/(pyvenv\.cfg|lib64|bin/(activate(\.\w+)?|Activate\.ps1|python[\d.]*)"
