@@ -155,6 +155,8 @@ RUN --mount=type=bind,from=locks,source=/locks/torch.txt,target=/mnt/torch.txt \
 FROM torch AS extensions
 
 ARG INDEX_URL
+# GPU generations for CUDA code, such as 8.0;9.0. By default those of torch itself.
+ARG TORCH_CUDA_ARCH_LIST=
 RUN --mount=type=cache,id=apt,target=/mnt/cache,sharing=locked \
     --mount=type=bind,source=torchcrate/stages/apt,target=/mnt/apt \
     --mount=type=secret,id=ca,mode=0444 \

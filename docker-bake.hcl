@@ -22,6 +22,9 @@ variable "DEPENDENCY_GROUPS" { default = null }
 variable "DEV_GROUPS" { default = null }
 variable "EXTRAS" { default = null }
 
+# GPU generations to compile the group torch-extensions for, such as 8.0;9.0.
+variable "TORCH_CUDA_ARCH_LIST" { default = null }
+
 # `no` keeps the files that torchcrate/stages/install/prune.txt lists.
 variable "PRUNE" {
   default = null
@@ -61,19 +64,20 @@ group "default" { targets = ["gpu", "cpu"] }
 
 target "common" {
   args = {
-    BASE_IMAGE        = BASE_IMAGE
-    VERSION           = VERSION
-    INDEX_URL         = INDEX_URL
-    TORCH_INDEX_URL   = TORCH_INDEX_URL
-    APT_MIRROR        = APT_MIRROR
-    PPA_URL           = PPA_URL
-    DEPENDENCY_GROUPS = DEPENDENCY_GROUPS
-    DEV_GROUPS        = DEV_GROUPS
-    EXTRAS            = EXTRAS
-    PRUNE             = PRUNE
-    HTTP_PROXY        = HTTP_PROXY
-    HTTPS_PROXY       = HTTPS_PROXY
-    NO_PROXY          = NO_PROXY
+    BASE_IMAGE           = BASE_IMAGE
+    VERSION              = VERSION
+    INDEX_URL            = INDEX_URL
+    TORCH_INDEX_URL      = TORCH_INDEX_URL
+    APT_MIRROR           = APT_MIRROR
+    PPA_URL              = PPA_URL
+    DEPENDENCY_GROUPS    = DEPENDENCY_GROUPS
+    DEV_GROUPS           = DEV_GROUPS
+    EXTRAS               = EXTRAS
+    TORCH_CUDA_ARCH_LIST = TORCH_CUDA_ARCH_LIST
+    PRUNE                = PRUNE
+    HTTP_PROXY           = HTTP_PROXY
+    HTTPS_PROXY          = HTTPS_PROXY
+    NO_PROXY             = NO_PROXY
   }
   contexts = WHEELS == null ? {} : { wheels = WHEELS }
   # Compressed as in the cache, so that torch is compressed once.

@@ -76,6 +76,7 @@ def locks(top: Path) -> Iterator[str]:
             text = split_locks.read_text(top / "locks" / f"torch.{build}.txt")
             split_locks.check_torch_lock(build, text)
             split_locks.check_fit(build, text, poetry_lock)
+            split_locks.compiler(top, build, text, pyproject, poetry_lock)
         except LockError as error:
             yield str(error)
     text = (top / "pyproject.toml").read_text()

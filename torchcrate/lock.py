@@ -15,12 +15,14 @@ import sys
 import tempfile
 import tomllib
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
 import tomlkit
 from packaging.requirements import Requirement
 
+from torchcrate import build as build_script
 from torchcrate import host, tools
 from torchcrate.host import TOP
 from torchcrate.stages.locks import split_locks
@@ -197,11 +199,14 @@ def render(build: str, index: str, family: dict[str, Wheels], instead: dict[str,
 
     ``instead`` is {name: version} of what poetry.lock has in another version.
     """
-    lines = [
-        index,
-        f"# The torch family of build {build}, made by `./crate lock`. Do not edit.",
-        *(f"{split_locks.INSTEAD} {name}=={version}" for name, version in instead.items()),
-    ]
+    lines = [index, f"# The torch family of build {build}, made by `./crate lock`. Do not edit."]
+    lines += [f"{split_locks.INSTEAD} {name}=={version}" for name, version in instead.items()]
+    return "\n".join([*lines, *pinned(family)]) + "\n"
+
+
+def pinned(family: dict[str, Wheels]) -> list[str]:
+    """Return the lines of a requirements file. Raises LockError without a digest for each wheel."""
+    lines = []
     for name in sorted(set().union(*family.values())):
         machines = [machine for machine in family if name in family[machine]]
         for version in sorted({family[machine][name][0] for machine in machines}):
@@ -216,7 +221,7 @@ def render(build: str, index: str, family: dict[str, Wheels], instead: dict[str,
             # A folder of wheels may have 2.13.0 and 2.13.0+cpu, and `==` would take either.
             pin = "===" if name in ROOTS else "=="
             lines.append(" \\\n".join([f"{name}{pin}{version}{marker}", *hashes]))
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def torch_lock(build: str, poetry_lock: dict, wheels: Path | None) -> str:
@@ -250,6 +255,51 @@ def torch_lock(build: str, poetry_lock: dict, wheels: Path | None) -> str:
     for name, version in instead.items():
         print(f"Note: {wheels} has {name} {family['x86_64'][name][0]}, taken instead of {version}.")
     return render(build, index, family, instead)
+
+
+def compiler_lock(build: str, torch_lock: str) -> str:
+    """Return the text of locks/nvcc.<build>.txt. Raises LockError if it cannot be made.
+
+    NVIDIA's package cuda-toolkit, which torch needs, says which versions belong together.
+    """
+    pins = split_locks.pins(torch_lock)
+    wanted = f"cuda-toolkit[nvcc,cccl,crt,nvvm]=={pins['cuda-toolkit']}"
+    options = ("--format", "pylock.toml", "--python-platform")
+    found: dict[str, Wheels] = {}
+    for machine, platform in PLATFORMS.items():
+        try:
+            text = uv_compile([wanted], [f"{n}=={v}" for n, v in pins.items()], *options, platform)
+        except LockError as error:
+            raise LockError(
+                f"locks/nvcc.{build}.txt was not made, with which the group "
+                f"{split_locks.EXTENSIONS} is compiled. uv says:\n{error}\nIf the package index is "
+                "out of reach, name a mirror with --index-url URL."
+            ) from error
+        found[machine] = {
+            package["name"]: (package["version"], digests(package["wheels"]))
+            for package in tomllib.loads(text)["packages"]
+            if package["name"] in split_locks.COMPILER
+        }
+    about = f"# NVIDIA's compiler for build {build}, made by `./crate lock`. Do not edit."
+    return "\n".join([about, *pinned(found)]) + "\n"
+
+
+def lock_compilers(builds: Iterable[str]) -> None:
+    """Write locks/nvcc.<build>.txt of builds whose torch has a compiler, if anything is compiled.
+
+    Remove it if not. One that fits stays. Raises LockError if one cannot be made.
+    """
+    compiled = split_locks.groups(split_locks.read(TOP / "pyproject.toml"))
+    for build in builds:
+        torch_lock = split_locks.read_text(TOP / "locks" / f"torch.{build}.txt")
+        file = TOP / "locks" / f"nvcc.{build}.txt"
+        if not compiled.get(split_locks.EXTENSIONS) or not split_locks.has_compiler(torch_lock):
+            file.unlink(missing_ok=True)
+            continue
+        try:
+            split_locks.check_compiler(build, torch_lock, file.read_text())
+        except (LockError, OSError):
+            replace(file, compiler_lock(build, torch_lock))
 
 
 def lock_tools(source: Path) -> None:
@@ -375,15 +425,16 @@ def make(only: str, wheels: Path | None) -> list[LockError]:
     split_locks.check_sisters(poetry_lock)
     settle(poetry_lock)
     errors: list[LockError] = []
-    builds = {file.name[6:-4] for file in (TOP / "locks").glob("torch.*.txt")}
+    builds = set(build_script.builds())
     for build in sorted({only} if only else builds):
         try:
             file = TOP / "locks" / f"torch.{build}.txt"
             if not only and not split_locks.OFFICIAL.fullmatch(build):
                 split_locks.check_fit(build, file.read_text(), poetry_lock)
                 print(f"locks/{file.name} fits; what it names came from a folder of wheels")
-                continue
-            replace(file, torch_lock(build, poetry_lock, wheels))
+            else:
+                replace(file, torch_lock(build, poetry_lock, wheels))
+            lock_compilers([build])
         except LockError as error:
             errors.append(error)
     if errors and not only and moved_on(poetry_lock, builds):
@@ -409,6 +460,22 @@ def remove(options: Namespace) -> None:
     change("remove", options.words)
 
 
+def with_build_group() -> None:
+    """Add the group with what most extensions' builds import, if pyproject.toml has none.
+
+    torch itself wants this setuptools: newer ones have no pkg_resources, which old builds import.
+    """
+    file = TOP / "pyproject.toml"
+    try:
+        document = tomlkit.parse(file.read_text())
+    except tomlkit.exceptions.ParseError:
+        return  # Poetry says what is wrong
+    if split_locks.EXTENSIONS_BUILD not in split_locks.groups(document):
+        group = document.setdefault("dependency-groups", tomlkit.table())
+        group[split_locks.EXTENSIONS_BUILD] = ["setuptools (<82)", "wheel", "packaging", "ninja"]
+        replace(file, tomlkit.dumps(document))
+
+
 def change(command: str, words: list[str]) -> None:
     """Let Poetry add or remove packages: pyproject.toml and poetry.lock change, both or neither."""
     if not words:
@@ -417,11 +484,14 @@ def change(command: str, words: list[str]) -> None:
     before = {file: file.read_bytes() for file in files if file.is_file()}
     try:
         split_locks.check_addresses(*words, *(text.decode() for text in before.values()))
+        if command == "add" and split_locks.EXTENSIONS in re.split(r"[ =]", " ".join(words)):
+            with_build_group()
         if host.run(["poetry", command, "--lock", *words], cwd=TOP):
             raise LockError(f"`poetry {command}` failed (Poetry's message is above).")
         if relative_paths():
             poetry_lock_command()
         settle(split_locks.read_lock(TOP))
+        lock_compilers(build_script.builds())
     except BaseException as error:  # Ctrl-C too
         for file, content in before.items():
             if file.read_bytes() != content:

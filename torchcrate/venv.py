@@ -18,6 +18,8 @@ from torchcrate.stages.locks import dist_info, split_locks
 from torchcrate.stages.locks.split_locks import PACKAGES, LockError
 from torchcrate.tools import beside
 
+NVCC = "torchcrate/stages/install/nvcc.sh"
+WITH_NVCC = 'cuda=$1 prefix=$2 nvcc=$3; shift 3; . "$nvcc"; "$@"'
 MEND = "mend that, then run `./crate venv` again"
 
 
@@ -52,6 +54,9 @@ def make(venv: Path, torch_build: str, locks: Path, wheels: Path | None) -> None
         file.write_text(file.read_text().replace("file:///mnt/", f"{locks.as_uri()}/"))
         if file.read_text():
             pip = ("uv", "pip", "install", "--python", venv, "--no-deps")
+            cuda = (locks / "extensions/cuda.txt").read_text()
+            if name == "extensions/extensions" and cuda:
+                pip = ("bash", "-euc", WITH_NVCC, "bash", cuda, venv, TOP / NVCC, *pip)
             install(venv, *pip, *how, "--requirement", file, PATH=path)
 
     site = venv / "lib" / "python3.11" / "site-packages"

@@ -314,3 +314,50 @@ def test_settle(tmp_path, monkeypatch):
     before = (tmp_path / "locks/settled.txt").read_text()
     lock.settle({"package": [*many["package"], *poetry_lock(another="1.0")["package"]]})
     assert (tmp_path / "locks/settled.txt").read_text() == before
+
+
+def test_compilers(monkeypatch, tmp_path):
+    """NVIDIA's compiler is locked for CUDA 13, where there is something to compile."""
+    monkeypatch.setattr(lock, "TOP", tmp_path)
+    asked = []
+
+    def compiled(requirements, constraints, *options):
+        asked.append((*requirements, *constraints, options[-1]))
+        wheel = f'wheels = [{{hashes = {{sha256 = "{DIGEST}"}}}}]'
+        names = ("cuda-toolkit", "nvidia-cuda-runtime", *split_locks.COMPILER)
+        return "".join(
+            f'[[packages]]\nname = "{name}"\nversion = "13.0.1"\n{wheel}\n' for name in names
+        )
+
+    monkeypatch.setattr(lock, "uv_compile", compiled)
+    (tmp_path / "locks").mkdir()
+    pyproject, nvcc = tmp_path / "pyproject.toml", tmp_path / "locks/nvcc.cu130.txt"
+    pyproject.write_text(f"[dependency-groups]\n{split_locks.EXTENSIONS} = ['mine']\n")
+    for build, cuda in (("cpu", ""), ("cu128", "12.8.1"), ("cu130", "13.0.3.0")):
+        text = f"torch===2.13.0\ncuda-toolkit=={cuda}\n" if cuda else "torch===2.13.0\n"
+        (tmp_path / f"locks/torch.{build}.txt").write_text(text)
+    builds = ("cpu", "cu128", "cu130")
+    lock.lock_compilers(builds)
+    assert [path.name for path in (tmp_path / "locks").glob("nvcc.*")] == [nvcc.name]
+    assert split_locks.pins(nvcc.read_text()).keys() == {*split_locks.COMPILER}
+    assert len(asked) == 2  # once for each machine
+    assert asked[0][0].endswith("]==13.0.3.0") and "torch==2.13.0" in asked[0]
+    lock.lock_compilers(builds)
+    assert len(asked) == 2  # it fits
+    pyproject.write_text("")
+    lock.lock_compilers(builds)
+    assert not nvcc.exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_build_group(monkeypatch, tmp_path, there):
+    """The first package to compile brings what builds import; a group that is there stays."""
+    monkeypatch.setattr(lock, "TOP", tmp_path)
+    file = tmp_path / "pyproject.toml"
+    before = '[dependency-groups]\nTorch_extensions_build = ["flit"]\n' if there else "# Mine.\n"
+    file.write_text(before)
+    lock.with_build_group()
+    assert file.read_text().startswith(before)
+    groups = split_locks.groups(tomllib.loads(file.read_text()))
+    names = {"flit"} if there else {"setuptools", "wheel", "packaging", "ninja"}
+    assert groups == {split_locks.EXTENSIONS_BUILD: names}

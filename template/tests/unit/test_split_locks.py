@@ -376,6 +376,45 @@ def test_extension_requirements():
     assert split_locks.extensions({}, lock) == (set(), "", "")
 
 
+TORCH_13 = "torch===2.13.0 --hash=sha256:{0}\ncuda-toolkit==13.0.3.0 --hash=sha256:{0}\n"
+NVCC = "".join(
+    f"{name}==13.0.88 \\\n    --hash=sha256:{'0' * 64}\n" for name in split_locks.COMPILER
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fits"),
+    [
+        ("", "", True),
+        ("", "# A comment.\n", True),
+        ("13.0.88", "13.0.85", True),
+        ("==13.0.88", "==13.2.88", False),
+        ("nvidia-nvvm==", "nvidia-nvjitlink==", False),
+        ("sha256:", "md5:", False),
+        (NVCC.partition("\n")[0], "", False),
+        (NVCC, "", False),
+        (NVCC, NVCC + "--index-url https://example.com/simple\n", False),
+    ],
+)
+def test_compiler(tmp_path, old, new, fits):
+    """The compiler has the CUDA version of torch."""
+    torch, there = TORCH_13.format("0" * 64), NVCC.replace(old, new) if old else new + NVCC
+    pyproject = {"dependency-groups": {split_locks.EXTENSIONS: ["compiled"]}}
+    lock = poetry_lock(torch=[], compiled=["torch"])
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/nvcc.cu130.txt").write_text(there)
+    if fits:
+        text = split_locks.compiler(tmp_path, "cu130", torch, pyproject, lock)
+        assert text == there
+        assert split_locks.extensions(pyproject, lock, text)[1].startswith(there)
+        cuda_12 = torch.replace("13.0.3.0", "12.8.2.0")
+        assert split_locks.compiler(tmp_path, "cu128", cuda_12, pyproject, lock) == ""
+        assert split_locks.compiler(tmp_path, "cu130", torch, {}, lock) == ""
+    else:
+        with pytest.raises(LockError, match=r"compiler of CUDA 13\.0, .* `./crate lock --build"):
+            split_locks.compiler(tmp_path, "cu130", torch, pyproject, lock)
+
+
 OPTIONAL = {
     "an extra": {"tool": {"poetry": {"extras": {"ML": ["torch", "numpy"]}}}},
     "a standard extra": {"project": {"optional-dependencies": {"ML": ["torch (==2.0)"]}}},

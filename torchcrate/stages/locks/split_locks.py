@@ -13,7 +13,8 @@ other package in the project needs. Plain dependencies of torch (numpy, jinja2 â
 they are the same for every build, and adding one must not change torch's layer.
 
 Two dependency groups have a meaning: packages in `torch-extensions` are compiled against the
-image's torch, with the packages in `torch-extensions-build`.
+image's torch, with the packages in `torch-extensions-build`. For torch with CUDA 13 or newer,
+locks/nvcc.<build>.txt has NVIDIA's compiler of the same CUDA version.
 """
 
 import argparse
@@ -52,6 +53,9 @@ PYTORCH = "https://download.pytorch.org/whl"
 # The groups with a meaning, and the folder of path dependencies.
 EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
+# NVIDIA's compiler in wheels, which unpack beside torch's CUDA packages. None are for CUDA 12:
+# nvidia-cuda-nvcc-cu12 has no nvcc (https://pypi.org/project/nvidia-cuda-nvcc-cu12/).
+COMPILER = ("nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-nvvm")
 PARTS = ("settled", "new", "sources", "dev", "dev-sources")
 TAGS = frozenset(sys_tags())  # of the wheels that this Python can install
 # The images, as markers see them. `./crate lock` runs on other machines too.
@@ -232,6 +236,26 @@ def check_torch_lock(build: str, text: str) -> None:
     found = cuda_build(pins(text))
     if OFFICIAL.fullmatch(build) and index not in text and found not in (build, None):
         raise LockError(f"{here} has the wheels of {found}: {mend}.")
+
+
+def has_compiler(torch_lock: str) -> bool:
+    """Return whether NVIDIA has a compiler in wheels for the CUDA version of a torch lock."""
+    return release(pins(torch_lock).get("cuda-toolkit", "0")) >= (13,)
+
+
+def check_compiler(build: str, torch_lock: str, text: str) -> None:
+    """Raise LockError if a locks/nvcc.<build>.txt is not NVIDIA's compiler for a torch lock."""
+    toolkit = release(pins(torch_lock)["cuda-toolkit"])
+    lines = re.sub(r" \\\n +", " ", text).splitlines()
+    found = [TORCH_PIN.fullmatch(line) for line in lines if not line.startswith("#")]
+    if not all(pin and pin["name"] in COMPILER and release(pin[2]) == toolkit for pin in found) or {
+        pin["name"] for pin in found
+    } != {*COMPILER}:
+        raise LockError(
+            f"locks/nvcc.{build}.txt does not have the compiler of CUDA "
+            f"{'.'.join(map(str, toolkit))}, with which the group {EXTENSIONS} is compiled: run "
+            f"`./crate lock --build {build}`."
+        )
 
 
 def check_fit(build: str, torch_lock: str, poetry_lock: dict) -> None:
@@ -451,11 +475,12 @@ def requirement(package: dict) -> str:
     return f"{index}{name}=={package['version']}{hashes}\n"
 
 
-def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
+def extensions(pyproject: dict, poetry_lock: dict, compiler: str = "") -> tuple[set[str], str, str]:
     """Return the packages compiled against torch: names, and two requirements files.
 
-    The first file has what their build needs: torch's dependencies, and the group for it. The files
-    have nothing else, so that adding another package compiles nothing again.
+    The first file has what their build needs: torch's dependencies, the group for it, and the
+    compiler's lock. The files have nothing else, so that adding another package compiles nothing
+    again.
     """
     named = groups(pyproject)
     packages = poetry_lock.get("package", [])
@@ -465,7 +490,7 @@ def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
         return set(), "", ""
     beside = needed(poetry_lock, {*ROOTS, *compiled, *named.get(EXTENSIONS_BUILD, set())})
     beside -= family(poetry_lock) | compiled
-    takes, made = "", ""
+    takes, made = compiler, ""
     for package in packages:
         name = normalize(package["name"])
         if not is_wanted(package):
@@ -475,6 +500,19 @@ def extensions(pyproject: dict, poetry_lock: dict) -> tuple[set[str], str, str]:
         elif name in compiled:
             made += f"--no-binary {name}\n{requirement(package)}"
     return compiled, takes, made
+
+
+def compiler(project: Path, build: str, torch_lock: str, pyproject: dict, poetry_lock: dict) -> str:
+    """Return the text of a project's locks/nvcc.<build>.txt, or "" if nothing needs it.
+
+    Raises LockError if it is missing, or not for this torch.
+    """
+    if not has_compiler(torch_lock) or not extensions(pyproject, poetry_lock)[0]:
+        return ""
+    file = project / "locks" / f"nvcc.{build}.txt"
+    text = read_text(file) if file.is_file() else ""
+    check_compiler(build, torch_lock, text)
+    return text
 
 
 def with_index(torch_lock: str, index_url: str, torch_index_url: str, build: str) -> str:
@@ -535,7 +573,8 @@ def split(
     """Check the locks in ``project`` and write to ``out`` what each stage installs.
 
     These are requirements files, and all but the first may be empty: torch.txt;
-    extensions/build.txt and extensions/extensions.txt; settled.txt and new.txt with what has a
+    extensions/build.txt and extensions/extensions.txt, beside torch's CUDA version in
+    extensions/cuda.txt; settled.txt and new.txt with what has a
     wheel; sources.txt with what has none; and dev.txt and dev-sources.txt with what only `dev`
     gets. locks/settled.txt says what is settled. Raises LockError, with nothing written.
     """
@@ -562,7 +601,8 @@ def split(
     check_fit(build, torch_lock, poetry_lock)
     mine, with_dev, more = chosen(pyproject, groups, dev_groups, extras)
     check_torch_is_wanted(pyproject, poetry_lock, mine, more)
-    compiled, takes, made = extensions(pyproject, poetry_lock)
+    nvcc = compiler(project, build, torch_lock, pyproject, poetry_lock)
+    compiled, takes, made = extensions(pyproject, poetry_lock, nvcc)
     settled = settled_names(project)
     elsewhere = family(poetry_lock) | compiled
     parts = dict.fromkeys(PARTS, "")
@@ -579,7 +619,8 @@ def split(
         parts[part] += requirement(package)
 
     (out / "extensions").mkdir(parents=True)
-    parts |= {"extensions/build": takes, "extensions/extensions": made}
+    cuda = re.sub(r"cu(\d+)(\d)", r"\1.\2", cuda_build(pins(torch_lock)) or "")
+    parts |= {"extensions/build": takes, "extensions/extensions": made, "extensions/cuda": cuda}
     parts["torch"] = with_index(torch_lock, index_url, torch_index_url, build)
     for name, text in parts.items():
         (out / f"{name}.txt").write_text(text)
