@@ -461,10 +461,7 @@ def remove(options: Namespace) -> None:
 
 
 def with_build_group() -> None:
-    """Add the group with what most extensions' builds import, if pyproject.toml has none.
-
-    torch itself wants this setuptools: newer ones have no pkg_resources, which old builds import.
-    """
+    """Add the group with what most extensions' builds import, if pyproject.toml has none."""
     file = TOP / "pyproject.toml"
     try:
         document = tomlkit.parse(file.read_text())
@@ -472,7 +469,7 @@ def with_build_group() -> None:
         return  # Poetry says what is wrong
     if split_locks.EXTENSIONS_BUILD not in split_locks.groups(document):
         group = document.setdefault("dependency-groups", tomlkit.table())
-        group[split_locks.EXTENSIONS_BUILD] = ["setuptools (<82)", "wheel", "packaging", "ninja"]
+        group[split_locks.EXTENSIONS_BUILD] = ["setuptools", "wheel", "packaging", "ninja"]
         replace(file, tomlkit.dumps(document))
 
 

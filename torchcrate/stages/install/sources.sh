@@ -42,6 +42,7 @@ if [ "$build" ]; then
 fi
 /opt/uv/bin/uv pip install "$@" --prefix "$tree$VIRTUAL_ENV" --requirement "$requirements" 2>&1 | tee /tmp/install.log || {
     lacks=$(sed -En "s/.*ModuleNotFoundError: No module named '(\w+).*/\1/p" /tmp/install.log | tail -n 1)
+    [ "$lacks" != pkg_resources ] || lacks="'setuptools<82'"
     if grep -Eqi 'Killed|signal 9|out of memory|cannot allocate' /tmp/install.log; then
         echo >&2 "ERROR: the memory was not enough to compile (see above): give the builder more than" \
             "$(awk '/MemTotal/ { print int($2 / 1024 / 1024) }' /proc/meminfo) GiB, or name fewer GPU generations" \
