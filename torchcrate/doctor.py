@@ -157,6 +157,26 @@ def shared_memory() -> Iterator[Finding]:
         yield OK, found, ""
 
 
+def threads() -> Iterator[Finding]:
+    """Does torch start more threads than the container has CPUs? Then they wait for each other.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+    """
+    limit, there = os.cpu_count() or 1, torch.get_num_threads()
+    folder = Path("/sys/fs/cgroup")
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # v2, v1
+        try:
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+        except OSError:
+            continue
+        limit = max(1, round(int(quota) / int(period))) if quota.isdigit() else limit
+    found = f"torch starts {there} thread(s), and this container may use {limit} CPU(s)"
+    if there > limit:
+        yield NOTE, found, f"Run with `--env OMP_NUM_THREADS={limit}`."
+    else:
+        yield OK, found, ""
+
+
 def caches() -> Iterator[Finding]:
     """Can torch, triton, matplotlib and the model hubs write their caches?"""
     home, temporary = Path.home(), os.environ.get("TMPDIR", "/tmp")
@@ -199,7 +219,7 @@ def compiler() -> Iterator[Finding]:
         yield (
             NOTE,
             f"torch.compile cannot work here: {' and '.join(missing)}",
-            ("Compile in the `dev` image; `runtime` is kept without a compiler."),
+            "Compile in the `dev` image, or add g++ and libpython3.11-dev to apt/runtime.txt.",
         )
     else:
         yield OK, "torch.compile has its compiler", ""
@@ -212,6 +232,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     torch_build,
     gpu,
     shared_memory,
+    threads,
     caches,
     compiler,
 )

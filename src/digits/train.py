@@ -116,6 +116,22 @@ def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> 
     return (network(images).argmax(1) == labels).float().mean().item()
 
 
+def cpu_limit(folder: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many CPUs this container may use, or the machine's number without a limit.
+
+    A limit (`docker run --cpus`, Kubernetes) is one of time, and torch would start a thread for
+    each CPU of the machine: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+    """
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # v2, v1
+        try:
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+        except OSError:
+            continue
+        if quota.isdigit():
+            return max(1, round(int(quota) / int(period)))
+    return os.cpu_count() or 1
+
+
 def note_signals() -> list[int]:
     """Return a list that stays empty until SIGTERM or Ctrl-C arrives, and then has its number."""
     received: list[int] = []
@@ -147,6 +163,7 @@ def main(settings: Settings) -> int:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"torch {torch.__version__} on {where}")
 
+    torch.set_num_threads(min(torch.get_num_threads(), cpu_limit()))
     torch.manual_seed(settings.seed)
     # Use only deterministic cuDNN algorithms, so that a seed gives one result, also after a resume:
     # https://docs.pytorch.org/docs/stable/notes/randomness.html

@@ -62,6 +62,22 @@ RUNTIME = [
         apart=TRAINING,
     ),
     Mutation(
+        "the sample does not look at the container's limit",
+        f"{SAMPLE}test_cpu_limit",
+        "'2' == '1'",
+        replace("src/digits/train.py", "if quota.isdigit():", "if False:"),
+        real=True,
+        apart=TRAINING,
+    ),
+    Mutation(
+        "the doctor does not look at the container's limit",
+        "runtime/test_doctor.py::test_cpu_limit",
+        "torch starts 2 thread(s), and this container may use 1 CPU(s)",
+        replace("torchcrate/doctor.py", "if quota.isdigit() else limit", "if False else limit"),
+        real=True,
+        apart=TRAINING,
+    ),
+    Mutation(
         "shared memory is not checked",
         f"{SAMPLE}test_little_shared_memory",
         "unable to allocate shared memory",

@@ -19,3 +19,12 @@ def test_no_driver(image, docker_run, seen):
         assert "--gpus all" in done.stdout
     assert "--shm-size" in done.stdout  # Docker's default of 64 MB
     seen(f"exit code {done.returncode}")
+
+
+def test_cpu_limit(image, docker_run, seen):
+    """In a container with a limit of CPUs the doctor names the right number of threads."""
+    options = ("--cpus=1", "--env=OMP_NUM_THREADS=2")
+    done = docker_run(image, "doctor", options=options)
+    assert "torch starts 2 thread(s), and this container may use 1 CPU(s)" in done.stdout
+    assert "OMP_NUM_THREADS=1" in done.stdout
+    seen("OMP_NUM_THREADS=1")

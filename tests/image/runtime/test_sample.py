@@ -40,6 +40,17 @@ def test_training(image, docker_run, seen):
 
 
 @pytest.mark.real
+def test_cpu_limit(image, docker_run, seen):
+    """In a container with a limit of CPUs the sample starts no thread more."""
+    code = "from digits import train; train.main(train.Settings(train.Path('/tmp/r'), epochs=1))"
+    code += "; print(train.torch.get_num_threads())"
+    options = ("--cpus=1", "--env=OMP_NUM_THREADS=2")
+    done = docker_run(image, "python", "-c", code, options=options)
+    assert done.stdout.splitlines()[-1] == "1", done.stderr
+    seen("1 thread with --cpus=1")
+
+
+@pytest.mark.real
 def test_stop_and_resume(image, engine, tmp_path, seen):
     """SIGTERM ends the training within two seconds, and the next run resumes it."""
     tmp_path.chmod(0o777)
