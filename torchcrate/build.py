@@ -226,18 +226,33 @@ def dev_options(project: Path) -> list[str]:
     return options
 
 
+def cache_options() -> list[str]:
+    """Return the options that keep downloaded models and compiled kernels, for all projects.
+
+    Hugging Face, torch.hub and Triton look there: https://specifications.freedesktop.org/basedir,
+    https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchcrate"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ["--volume", f"{folder}:/cache"]
+    options += ["--env", "XDG_CACHE_HOME=/cache", "--env", "TRITON_HOME=/cache"]
+    for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
+        options += ["--env", name] if os.environ.get(name) else []
+    return options
+
+
 def run(
     environment: engine.Environment, tag: str, torch_build: str, command: list[str], dev: bool
 ) -> int:
     """Run a command in a container and return its exit code.
 
-    ./results is at /app/results; in the dev image the whole project is at /workspace.
+    ./results is at /app/results, the cache at /cache; in `dev` the whole project is at /workspace.
     """
     options = ["--rm", "--init", "--user", user(environment)]
     options += ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     options += gpu_options(environment, tag) if torch_build != "cpu" else []
     # DataLoader workers pass batches in shared memory (default: 64 MB).
-    options += ["--shm-size", "1g"]
+    options += ["--shm-size", "1g", *cache_options()]
     if dev:
         options += dev_options(TOP)
     else:

@@ -701,6 +701,14 @@ RUNTIME = [
         after="git remote set-url origin https://me:secret@example.com/other.git",
     ),
     Mutation(
+        "torch looks for models in a place of its own",
+        f"{RUNS}test_cached_models",
+        "Name or service not known",
+        at_end("runtime", "ENV TORCH_HOME=/tmp/torch"),
+        real=True,
+        apart="other edits say so too",
+    ),
+    Mutation(
         "torch cannot write its cache",
         f"{RUNS}test_caches",
         "Permission denied: '/app/torch'",

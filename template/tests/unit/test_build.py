@@ -109,6 +109,16 @@ def test_dev_options(monkeypatch, tmp_path):
     assert f"--volume {tmp_path}/netrc:/tmp/.netrc:ro" in options
 
 
+def test_cache_options(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    options = " ".join(build.cache_options())
+    assert f"--volume {tmp_path}/torchcrate:/cache --env XDG_CACHE_HOME=/cache" in options
+    assert options.endswith("--env HF_TOKEN")  # no value: processes list it
+    assert (tmp_path / "torchcrate").is_dir()
+
+
 def test_missing_netrc(monkeypatch):
     monkeypatch.setenv("NETRC", "/nowhere/netrc")
     with pytest.raises(SystemExit, match="ERROR: NETRC=/nowhere/netrc does not exist"):

@@ -81,6 +81,29 @@ def test_caches(started, place, seen):
     seen(said)
 
 
+MODEL = """
+import sys, torch
+torch.hub.download_url_to_file = lambda url, file, *_, **__: torch.save({"w": torch.ones(3)}, file)
+exec(sys.argv[1])
+"""
+LOADS = """
+import torch
+print(torch.hub.load_state_dict_from_url("https://nowhere.example/model.pth")["w"].sum().item())
+"""
+
+
+@pytest.mark.real
+def test_cached_models(image, docker_run, tmp_path, seen):
+    """Models in a mounted cache load without a network, as any uid with a read-only root."""
+    tmp_path.chmod(0o777)
+    options = (*PLACES["all at once"], f"--volume={tmp_path}:/cache", "--env=XDG_CACHE_HOME=/cache")
+    first = docker_run(image, "python", "-c", MODEL, LOADS, options=options)  # as downloaded
+    assert first.returncode == 0, first.stderr
+    done = docker_run(image, "python", "-c", LOADS, options=options)
+    assert done.stdout == "3.0\n", done.stderr
+    seen(", ".join(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.pth")))
+
+
 def test_any_command(image, docker_run, seen):
     """`docker run IMAGE COMMAND` runs that command with its arguments."""
     done = docker_run(image, "python", "-c", "import sys; print(sys.argv)", "a b")
