@@ -117,3 +117,63 @@ def test_compiled_for_the_gpu(build, docker_run, hold):
         "torch/test_extensions.py::test_extensions"
     ]
     assert "has code for [80, 90], not for [100]" in says
+
+
+SCATTERS = """
+import torch, torch_scatter
+found = torch_scatter.scatter(torch.arange(4.0), torch.tensor([0, 1, 0, 1]), reduce="sum")
+print(found.tolist(), torch.ops.torch_scatter.cuda_version())
+"""
+
+
+def with_scatter(version, build):
+    """Return a function that makes a project with torch-scatter, and perhaps another torch."""
+
+    def make(_, fork):
+        folder = fork()
+        pyproject = folder / "pyproject.toml"
+        if version:
+            text = re.sub(r'"torch \(==[^"]*"', f'"torch (=={version})"', pyproject.read_text())
+            pyproject.write_text(re.sub(r'.*"torchvision .*\n', "", text))
+            for lock in folder.glob("locks/torch.*.txt"):
+                lock.unlink()
+        for command in (
+            ("lock", f"--build={build}"),
+            ("add", "--group", EXTENSIONS, "torch-scatter==2.1.2"),
+        ):
+            done = subprocess.run(
+                ["./crate", *command], cwd=folder, env=unpatched(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        return folder
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(GPU, marks=pytest.mark.locked(with_scatter("", GPU), "fork")),
+        pytest.param("cu132", marks=pytest.mark.locked(with_scatter("2.15.0", "cu132"), "fork")),
+    ],
+)
+def test_torch_scatter(locked, build, docker_build, docker_run, hold, engine):
+    """A package that people add, for one GPU generation. Then another edit compiles nothing."""
+    given = (f"--build-arg=TORCH_BUILD={build}", "--build-arg=TORCH_CUDA_ARCH_LIST=9.0")
+    image = Image(f"{REPOSITORY}:scatter", "runtime", build, locked, given[1:])
+    image = dataclasses.replace(image, build_args=("TORCH_CUDA_ARCH_LIST=9.0",))
+    done = docker_build(locked, f"--tag={image.tag}", *given)
+    assert done.code == 0, done.output
+    ran = docker_run(image, "python", "-c", SCATTERS)
+    cuda = f"{build[2:-1]}0{build[-1]}0"
+    assert ran.stdout == f"[2.0, 4.0] {cuda}\n", ran.stderr
+    promises = ("torch/test_extensions.py", "torch/test_torch_build.py", "runtime/test_files.py")
+    said = hold(image, True, *promises)
+    assert set(said.values()) == {""}, said
+    command = ["./crate", "add", "einops"]
+    subprocess.run(command, cwd=locked, env=unpatched(), check=True, capture_output=True)
+    done = docker_build(locked, f"--tag={image.tag}", *given)
+    steps = re.findall(r"^#(\d+) \[extensions +\d+/\d+\] RUN", done.output, re.MULTILINE)
+    assert steps and all(f"\n#{step} CACHED" in done.output for step in steps)
+    engine.images.remove(image.tag, force=True)
