@@ -287,8 +287,11 @@ def compiler_lock(build: str, torch_lock: str) -> str:
 def lock_compilers(builds: Iterable[str]) -> None:
     """Write locks/nvcc.<build>.txt of builds whose torch has a compiler, if anything is compiled.
 
-    Remove it if not. One that fits stays. Raises LockError if one cannot be made.
+    Remove those that nothing needs. One that fits stays. Raises LockError if one cannot be made.
     """
+    for file in (TOP / "locks").glob("nvcc.*.txt"):
+        if not file.with_name(file.name.replace("nvcc.", "torch.", 1)).is_file():
+            file.unlink()
     compiled = split_locks.groups(split_locks.read(TOP / "pyproject.toml"))
     for build in builds:
         torch_lock = split_locks.read_text(TOP / "locks" / f"torch.{build}.txt")
