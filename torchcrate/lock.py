@@ -263,7 +263,7 @@ def compiler_lock(build: str, torch_lock: str) -> str:
     NVIDIA's package cuda-toolkit, which torch needs, says which versions belong together.
     """
     pins = split_locks.pins(torch_lock)
-    wanted = f"cuda-toolkit[nvcc,cccl,crt,nvvm]=={pins['cuda-toolkit']}"
+    wanted = f"cuda-toolkit[nvcc,cccl,cudart]=={pins['cuda-toolkit']}"
     options = ("--format", "pylock.toml", "--python-platform")
     found: dict[str, Wheels] = {}
     for machine, platform in PLATFORMS.items():

@@ -7,6 +7,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +80,14 @@ def project(parent, stub_projects):
     done = subprocess.run(command, cwd=folder, env=unpatched(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"locks/nvcc.{GPU}.txt written" in done.stdout
-    return dataclasses.replace(there, folder=folder)
+    stubs, wheels = Path(there.arguments[0].partition("=wheels=")[2]), parent / "wheels"
+    shutil.copytree(stubs, wheels, ignore=shutil.ignore_patterns("nvidia_cuda_runtime-*"))
+    (parent / "real.txt").write_text(real)
+    download = ["-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    download += ["--only-binary=:all:", f"--dest={wheels}", f"--requirement={parent}/real.txt"]
+    subprocess.run([TOP / ".tools/uv/bin/python", *download], check=True)
+    context = (f"--build-context=wheels={wheels}",)
+    return dataclasses.replace(there, folder=folder, arguments=context)
 
 
 @pytest.fixture
@@ -98,7 +106,7 @@ def build(locked, docker_build, engine):
 
 
 @pytest.mark.locked(project, "stub_projects")
-def test_compiled_for_the_gpu(build, docker_run, hold):
+def test_compiled_for_the_gpu(build, docker_run, hold, docker_build, engine, tmp_path):
     done, _ = build("extensions", "--build-arg=TORCH_CUDA_ARCH_LIST=5.0")
     assert done.code
     says = "cannot compile for TORCH_CUDA_ARCH_LIST=5.0: it knows 7.5, 8.0"

@@ -324,7 +324,7 @@ def test_compilers(monkeypatch, tmp_path):
     def compiled(requirements, constraints, *options):
         asked.append((*requirements, *constraints, options[-1]))
         wheel = f'wheels = [{{hashes = {{sha256 = "{DIGEST}"}}}}]'
-        names = ("cuda-toolkit", "nvidia-cuda-runtime", *split_locks.COMPILER)
+        names = ("cuda-toolkit", "nvidia-cublas", *split_locks.COMPILER)
         return "".join(
             f'[[packages]]\nname = "{name}"\nversion = "13.0.1"\n{wheel}\n' for name in names
         )

@@ -54,8 +54,9 @@ PYTORCH = "https://download.pytorch.org/whl"
 EXTENSIONS, EXTENSIONS_BUILD = "torch-extensions", "torch-extensions-build"
 PACKAGES = "packages"
 # NVIDIA's compiler in wheels, which unpack beside torch's CUDA packages. None are for CUDA 12:
-# nvidia-cuda-nvcc-cu12 has no nvcc (https://pypi.org/project/nvidia-cuda-nvcc-cu12/).
-COMPILER = ("nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-nvvm")
+# nvidia-cuda-nvcc-cu12 has no nvcc. The runtime is torch's own version, with its static libraries.
+COMPILER = ("nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-runtime")
+COMPILER += ("nvidia-nvvm",)
 PARTS = ("settled", "new", "sources", "dev", "dev-sources")
 TAGS = frozenset(sys_tags())  # of the wheels that this Python can install
 # The images, as markers see them. `./crate lock` runs on other machines too.
