@@ -24,7 +24,8 @@ IMAGE = {
 }
 MODULES = {
     "torch": {
-        "torch/__init__.py": "from . import cuda, version\nfrom .version import __version__\n",
+        "torch/__init__.py": "from . import cuda, version\nfrom .version import __version__\n"
+        "def get_num_threads():\n    return 1\n",
         "torch/version.py": "__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n",
         "torch/cuda/__init__.py": "def is_available():\n    return False\n",
         # As in real wheels: stages/install/prune.txt lists such files.

@@ -43,13 +43,24 @@ def owned(files: dict[str, Entry]) -> dict[str, str]:
 
 def versions(files: dict[str, Entry]) -> dict[str, str]:
     """Return {package: version} of dpkg's database."""
-    status = files[f"{DPKG}/status"].text
-    return dict(re.findall(r"^Package: (\S+)\n(?:.+\n)*?Version: (\S+)$", status, re.M))
+    blocks = files[f"{DPKG}/status"].text.split("\n\n")
+    found = (dict(re.findall(r"^(Package|Version): (\S+)$", block, re.M)) for block in blocks)
+    return {fields["Package"]: fields.get("Version", "") for fields in found if fields}
 
 
 def what(entry: Entry) -> object:
     """Return what an entry is, without its owner, mode and time, which other tests look at."""
     return entry.sha256 or (entry.type, entry.target)
+
+
+def target(path: str, entry: Entry) -> str:
+    """Return the path that a link leads to, without the leading slash."""
+    return merged(posixpath.normpath(posixpath.join("/", posixpath.dirname(path), entry.target)))
+
+
+def rule_of(path: str) -> object:
+    """Return what to do with a file that no package has, or None."""
+    return next((rule for pattern, rule in RULES.items() if re.fullmatch(pattern, path)), None)
 
 
 class System:
@@ -87,7 +98,7 @@ class System:
             return ""
         if any(fnmatch.fnmatchcase(f"/{path}", pattern) for pattern in self.listed):
             return ""
-        rule = next((rule for pattern, rule in RULES.items() if re.fullmatch(pattern, path)), None)
+        rule = rule_of(path)
         if merged(path) in self.owned and rule != System.python:
             return "" if self.packaged(path, entry) else f"/{path} is not as apt's package has it"
         if not rule:
@@ -106,7 +117,8 @@ class System:
             return True
         package = self.owned[name].partition(":")[0]
         replaced = self.before.get(package) != self.packages[package]
-        return (replaced or path not in self.base) and self.link_to_owned(path, entry)
+        known = self.link_to_owned(path, entry) or rule_of(target(path, entry))
+        return bool(known) and (replaced or path not in self.base)
 
     def empty(self, path: str, entry: Entry) -> bool:
         """Whether it is a file with nothing in it."""
@@ -134,8 +146,7 @@ class System:
 
     def link_to_owned(self, path: str, entry: Entry) -> bool:
         """Whether it links to a file that a package has."""
-        target = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), entry.target))
-        return merged(target) in self.owned
+        return target(path, entry) in self.owned
 
     def python(self, path: str, entry: Entry) -> bool:
         """Whether it links to Python 3.11, or is the link of a package python3 that made room."""

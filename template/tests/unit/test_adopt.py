@@ -216,7 +216,7 @@ def test_few_other_files(project, layout):
     new = {name: data for name, data in contents(folder).items() if name not in before}
     new = {n: data for n, data in new.items() if not n.startswith(("torchcrate/", "locks/"))}
     assert len(new) <= 33
-    assert sum(len(data.splitlines()) for data in new.values()) <= 2360
+    assert sum(len(data.splitlines()) for data in new.values()) <= 2400
 
 
 @pytest.mark.parametrize("layout", existing.LAYOUTS)

@@ -18,7 +18,7 @@ OTHERS = [
 ]
 # Folders of the repository that a path begins with. What init removes is not there in a project.
 OF_PROJECTS = {"locks/tests.txt", "locks/torch.cu118.txt", "tests/image/runtime/test_ffmpeg.py"}
-OF_PROJECTS |= {"tests/image/configuration.txt"}
+OF_PROJECTS |= {"tests/image/configuration.txt", "locks/nvcc.<build>.txt"}
 FOLDERS = "apt|docs|locks|src|template|tests|torchcrate"
 
 

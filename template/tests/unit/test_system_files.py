@@ -68,6 +68,7 @@ LINKS = "etc/alternatives/"
         ({}, {"usr/bin/sh": "-> env"}, "usr/bin/sh", PACKAGED),
         ({}, {"usr/bin/sh": "-> env", **NEWER}, "usr/bin/sh", ""),
         ({}, {"usr/bin/sh": "-> /tmp/sh", **NEWER}, "usr/bin/sh", PACKAGED),
+        ({}, {"usr/bin/sh": "-> /etc/localtime", **NEWER}, "usr/bin/sh", ""),
         ({}, {"usr/bin/mine": "-> env"}, "usr/bin/mine", "no apt package has"),
         ({}, {"usr/bin/mine": "-> /etc/alternatives/../../x"}, "usr/bin/mine", "no apt package"),
         ({}, {"usr/bin/mine": "-> /etc/alternatives/awk"}, "usr/bin/mine", "no apt package has"),

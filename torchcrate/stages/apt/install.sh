@@ -85,3 +85,7 @@ apt-get $options install --yes --no-install-recommends $packages || {
 
 rm -r /tmp/apt
 fix_times
+if command -v fc-cache >/dev/null; then  # its caches have the times of the folders of fonts
+    fc-cache --force --system-only
+    fix_times
+fi
