@@ -1,6 +1,5 @@
 """Training reaches its accuracy, resumes exactly, and refuses a checkpoint of another training."""
 
-import os
 import re
 
 import pytest
@@ -96,23 +95,6 @@ def test_bad_checkpoint(tmp_path, capsys, spoil, why):
     assert "--fresh" in message
     assert file.read_bytes() == spoilt
     assert train.main(settings(tmp_path, fresh=True)) == 0
-
-
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({}, os.cpu_count()),
-        ({"cpu.max": "max 100000\n"}, os.cpu_count()),
-        ({"cpu.max": "250000 100000\n"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, os.cpu_count()),
-        ({"cpu/cpu.cfs_quota_us": "10000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
-    ],
-)
-def test_cpu_limit(tmp_path, files, cpus):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert train.cpu_limit(tmp_path) == cpus
 
 
 @pytest.mark.parametrize("option", ["--epochs", "--batch-size"])

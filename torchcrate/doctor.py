@@ -24,6 +24,7 @@ except (ImportError, OSError) as error:  # half of it is missing, for example
 else:
     BROKEN = ""
 
+CGROUP = Path("/sys/fs/cgroup")
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 Finding = tuple[str, str, str]  # one of the three, what was found, the remedy ("" if ok)
 RESTORE = "start a new container, or build the image again."
@@ -163,10 +164,9 @@ def threads() -> Iterator[Finding]:
     https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
     """
     limit, there = os.cpu_count() or 1, torch.get_num_threads()
-    folder = Path("/sys/fs/cgroup")
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # v2, v1
         try:
-            quota, period = " ".join((folder / name).read_text() for name in names).split()
+            quota, period = " ".join((CGROUP / name).read_text() for name in names).split()
         except OSError:
             continue
         limit = max(1, round(int(quota) / int(period))) if quota.isdigit() else limit

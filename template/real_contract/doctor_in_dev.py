@@ -1,11 +1,14 @@
 """The doctor finds what is wrong, names the remedy, and exits with 1."""
 
+import os
 import shutil
 from collections import namedtuple
 
 import doctor
 import pytest
 import torch
+
+from digits import train
 
 
 def levels(check):
@@ -48,6 +51,30 @@ def test_shared_memory(monkeypatch, megabytes, level):
     usage = namedtuple("usage", "total")(megabytes * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert levels(doctor.shared_memory) == [level]
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, os.cpu_count()),
+        ({"cpu.max": "max 100000\n"}, os.cpu_count()),
+        ({"cpu.max": "250000 100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, os.cpu_count()),
+        ({"cpu/cpu.cfs_quota_us": "10000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+    ],
+)
+def test_cpu_limit(monkeypatch, tmp_path, files, cpus):
+    """The doctor and the sample read the same limit."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert train.cpu_limit(tmp_path) == cpus
+    monkeypatch.setattr(doctor, "CGROUP", tmp_path)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cpus + 1)
+    ((level, found, remedy),) = doctor.threads()
+    assert level == doctor.NOTE
+    assert found.endswith(f"may use {cpus} CPU(s)")
+    assert f"OMP_NUM_THREADS={cpus}" in remedy
 
 
 def test_unwritable_caches(monkeypatch):
