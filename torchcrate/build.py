@@ -232,10 +232,13 @@ def cache_options() -> list[str]:
     Hugging Face, torch.hub and Triton look there: https://specifications.freedesktop.org/basedir,
     https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchcrate"
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    folder = (folder if folder.is_absolute() else Path.home() / ".cache") / "torchcrate"
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--volume", f"{folder}:/cache"]
     options += ["--env", "XDG_CACHE_HOME=/cache", "--env", "TRITON_HOME=/cache"]
+    # torch would load an extension there that another torch compiled: the path has no version.
+    options += ["--env", "TORCH_EXTENSIONS_DIR=/tmp/torch_extensions"]
     for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
         options += ["--env", name] if os.environ.get(name) else []
     return options

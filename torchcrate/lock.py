@@ -263,7 +263,8 @@ def compiler_lock(build: str, torch_lock: str) -> str:
     NVIDIA's package cuda-toolkit, which torch needs, says which versions belong together.
     """
     pins = split_locks.pins(torch_lock)
-    wanted = f"cuda-toolkit[nvcc,cccl,cudart]=={pins['cuda-toolkit']}"
+    older = ".".join([*pins["nvidia-cuda-runtime"].split(".")[:2], "*"])  # torch 2.10 names none
+    wanted = f"cuda-toolkit[nvcc,cccl,cudart]=={pins.get('cuda-toolkit', older)}"
     options = ("--format", "pylock.toml", "--python-platform")
     found: dict[str, Wheels] = {}
     for machine, platform in PLATFORMS.items():
@@ -484,7 +485,8 @@ def change(command: str, words: list[str]) -> None:
     before = {file: file.read_bytes() for file in files if file.is_file()}
     try:
         split_locks.check_addresses(*words, *(text.decode() for text in before.values()))
-        if command == "add" and split_locks.EXTENSIONS in re.split(r"[ =]", " ".join(words)):
+        named = {split_locks.normalize(re.sub("^(-G|--group)=?", "", word)) for word in words}
+        if command == "add" and split_locks.EXTENSIONS in named:
             with_build_group()
         if host.run(["poetry", command, "--lock", *words], cwd=TOP):
             raise LockError(f"`poetry {command}` failed (Poetry's message is above).")

@@ -56,6 +56,12 @@ def images(torch_build: str, project: Path = TOP, log: IO | None = None, **more:
                 )
 
 
+def build_arguments() -> list[str]:
+    """Return pytest's options for the build arguments that the environment has for bake."""
+    names = ("PRUNE", "TORCH_CUDA_ARCH_LIST")
+    return [f"--build-arg={name}={os.environ[name]}" for name in names if os.environ.get(name)]
+
+
 def main(options: Namespace) -> int:
     """Build the images of one torch build, or of two side by side, and hold the contract."""
     second = "--second" in options.words  # the first build is asked everything
@@ -106,7 +112,7 @@ def hold(torch_build: str, words: list[str], first: bool) -> int:
     tag = f"{build.image_name()}:{torch_build}"
     arguments = [f"--image=runtime={tag}", f"--image=dev={tag}-dev", f"--build={torch_build}"]
     base = os.environ.get("BASE_IMAGE") or host.argument("BASE_IMAGE")
-    arguments += [f"--build-arg=BASE_IMAGE={base}", "--canaries"]
+    arguments += [f"--build-arg=BASE_IMAGE={base}", "--canaries", *build_arguments()]
     arguments += [] if first else ["-m", "not once"]
     code = pytest(REPORTS if first else REPORTS / "cpu", *arguments, *words)
     return 0 if code == 5 else code  # no test was selected, for example with -k
@@ -118,7 +124,7 @@ def contract(options: Namespace) -> int:
     if not options.build:
         fail("name the image's torch build: `./crate contract NAME --build cpu`.")
     image = f"--image={options.stage}={options.image}"
-    return pytest(REPORTS, image, f"--build={options.build}", *options.words)
+    return pytest(REPORTS, image, f"--build={options.build}", *build_arguments(), *options.words)
 
 
 def lint(_options: Namespace) -> int:

@@ -146,7 +146,10 @@ class System:
 
     def link_to_owned(self, path: str, entry: Entry) -> bool:
         """Whether it links to a file that a package has."""
-        return target(path, entry) in self.owned
+        where = {"etc/rc": "etc/init.d/", "etc/localtime": "usr/share/zoneinfo/"}
+        below = next((to for start, to in where.items() if path.startswith(start)), "")
+        found = target(path, entry)
+        return found.startswith(below) and found in (self.owned | {"dev/null": ""})
 
     def python(self, path: str, entry: Entry) -> bool:
         """Whether it links to Python 3.11, or is the link of a package python3 that made room."""
@@ -219,8 +222,7 @@ class System:
             choices = list(zip(*[lines] * (len(names) + 1), strict=False))
             choices = {choice[0]: choice[1:] for choice in choices if choice[0]}
             old = self.base[path].text if path in self.base else ""
-            scripts = {c: f"{DPKG}/info/{self.owned.get(merged(c))}.postinst" for c in choices}
-            if not all(c in old.split("\n") or s in self.files for c, s in scripts.items()):
+            if not all(c in old.split("\n") or self.offers(c, names[0]) for c in choices):
                 continue
             best = max(choices, key=lambda choice: int(choices[choice][0]), default="")
             if mode == "manual" and old.startswith("manual\n"):
@@ -229,6 +231,12 @@ class System:
                 targets = [best, *choices[best][1:]]
                 found |= dict(zip(names, zip(links, targets, strict=True), strict=True))
         return found
+
+    def offers(self, path: str, name: str) -> bool:
+        """Whether the package of a file says that it is one of an alternative's choices."""
+        script = self.files.get(f"{DPKG}/info/{self.owned.get(merged(path))}.postinst")
+        helper = r"^\s*(\.|source) /usr/share/(?!debconf/)"  # which may do so for it
+        return bool(script) and (name in script.text or bool(re.search(helper, script.text, re.M)))
 
     def choice(self, path: str, entry: Entry) -> bool:
         """Whether update-alternatives could choose like this."""
@@ -259,7 +267,7 @@ RULES = {
     rf"{DPKG}/alternatives/[^/]+": System.choice,
     r"etc/alternatives/[^/]+": System.alternative,
     r"var/lib/(dpkg/statoverride|systemd/deb-.+|ucf/(hashfile|registry).*)": System.names_files,
-    r"etc/rc[S0-6]\.d/.+|etc/fonts/conf\.d/.+|etc/localtime": System.link_to_owned,
+    r"etc/(rc[S0-6]\.d|fonts/conf\.d|systemd/system)/.+|etc/localtime": System.link_to_owned,
     r"etc/(timezone|profile\.d/venv\.sh|apt/preferences\.d/deadsnakes)": System.text,
     r"etc/inputrc": System.inputrc,
     r"etc/ld\.so\.cache": "test_linker_cache",

@@ -21,7 +21,9 @@ def test_ahead_of_time(image, docker_run, tmp_path, seen):
     done = docker_run(image, "python", "-c", compiles, options=(volume, "--workdir=/app"))
     assert done.returncode == 0, done.stderr
     runtime = replace(image, tag=image.tag.removesuffix("-dev"), stage="runtime")
-    options = (*PLACES["all at once"], volume)
-    done = docker_run(runtime, "python", "-c", f"{runs}\nprint(logits.shape)", options=options)
+    options = [option.replace("/tmp", "/tmp:exec") for option in PLACES["all at once"]] + [volume]
+    done = docker_run(
+        runtime, "python", "-c", f"{runs}\nprint(logits.shape)", options=tuple(options)
+    )
     assert done.stdout == "torch.Size([5, 10])\n", done.stderr
     seen(f"{(tmp_path / 'model.pt2').stat().st_size / 10**6:.1f} MB, logits {done.stdout.strip()}")

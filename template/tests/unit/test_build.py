@@ -117,6 +117,9 @@ def test_cache_options(monkeypatch, tmp_path):
     assert f"--volume {tmp_path}/torchcrate:/cache --env XDG_CACHE_HOME=/cache" in options
     assert options.endswith("--env HF_TOKEN")  # no value: processes list it
     assert (tmp_path / "torchcrate").is_dir()
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setattr(build.Path, "home", lambda: tmp_path)
+    assert f"--volume {tmp_path}/.cache/torchcrate:/cache" in " ".join(build.cache_options())
 
 
 def test_missing_netrc(monkeypatch):

@@ -333,9 +333,12 @@ def test_compilers(monkeypatch, tmp_path):
     (tmp_path / "locks").mkdir()
     pyproject, nvcc = tmp_path / "pyproject.toml", tmp_path / "locks/nvcc.cu130.txt"
     pyproject.write_text(f"[dependency-groups]\n{split_locks.EXTENSIONS} = ['mine']\n")
-    for build, cuda in (("cpu", ""), ("cu128", "12.8.1"), ("cu130", "13.0.3.0")):
-        text = f"torch===2.13.0\ncuda-toolkit=={cuda}\n" if cuda else "torch===2.13.0\n"
-        (tmp_path / f"locks/torch.{build}.txt").write_text(text)
+    for build, cuda in (
+        ("cpu", ""),
+        ("cu128", "nvidia-cuda-runtime-cu12==12.8.90\n"),
+        ("cu130", "cuda-toolkit==13.0.3.0\nnvidia-cuda-runtime==13.0.1\n"),
+    ):
+        (tmp_path / f"locks/torch.{build}.txt").write_text(f"torch===2.13.0\n{cuda}")
     builds = ("cpu", "cu128", "cu130")
     lock.lock_compilers(builds)
     assert [path.name for path in (tmp_path / "locks").glob("nvcc.*")] == [nvcc.name]
@@ -344,6 +347,9 @@ def test_compilers(monkeypatch, tmp_path):
     assert asked[0][0].endswith("]==13.0.3.0") and "torch==2.13.0" in asked[0]
     lock.lock_compilers(builds)
     assert len(asked) == 2  # it fits
+    (tmp_path / "locks/torch.cu130.txt").write_text("nvidia-cuda-runtime==13.0.2\n")
+    lock.lock_compilers(["cu130"])
+    assert asked[2][0].endswith("]==13.0.*")  # an older torch does not name the toolkit
     pyproject.write_text("")
     lock.lock_compilers(builds)
     assert not nvcc.exists()

@@ -376,7 +376,7 @@ def test_extension_requirements():
     assert split_locks.extensions({}, lock) == (set(), "", "")
 
 
-TORCH_13 = "torch===2.13.0 --hash=sha256:{0}\ncuda-toolkit==13.0.3.0 --hash=sha256:{0}\n"
+TORCH_13 = "torch===2.13.0 --hash=sha256:{0}\nnvidia-cuda-runtime==13.0.88 --hash=sha256:{0}\n"
 NVCC = "".join(
     f"{name}==13.0.88 \\\n    --hash=sha256:{'0' * 64}\n" for name in split_locks.COMPILER
 )
@@ -387,7 +387,8 @@ NVCC = "".join(
     [
         ("", "", True),
         ("", "# A comment.\n", True),
-        ("13.0.88", "13.0.85", True),
+        ("nvvm==13.0.88", "nvvm==13.0.85", True),
+        ("runtime==13.0.88", "runtime==13.0.85", False),
         ("==13.0.88", "==13.2.88", False),
         ("nvidia-nvvm==", "nvidia-nvjitlink==", False),
         ("sha256:", "md5:", False),
@@ -407,7 +408,7 @@ def test_compiler(tmp_path, old, new, fits):
         text = split_locks.compiler(tmp_path, "cu130", torch, pyproject, lock)
         assert text == there
         assert split_locks.extensions(pyproject, lock, text)[1].startswith(there)
-        cuda_12 = torch.replace("13.0.3.0", "12.8.2.0")
+        cuda_12 = torch.replace("runtime==13.0.88", "runtime-cu12==12.8.90")
         assert split_locks.compiler(tmp_path, "cu128", cuda_12, pyproject, lock) == ""
         assert split_locks.compiler(tmp_path, "cu130", torch, {}, lock) == ""
     else:

@@ -31,7 +31,7 @@ def package(name, version, *paths, **files):
         "var/lib/dpkg/status": f"Package: {name}\nStatus: x\nVersion: {version}\n\n",
         f"{info}.list": "".join(f"/{path}\n" for path in [*paths, *files]),
         f"{info}.md5sums": sums,
-        f"{info}.postinst": "",
+        f"{info}.postinst": "update-alternatives --install /usr/bin/awk awk /usr/bin/gawk 10",
         **files,
     }
 
@@ -81,6 +81,13 @@ LINKS = "etc/alternatives/"
             *("var/lib/dpkg/alternatives/awk", ""),
         ),
         ({}, MANUAL, "var/lib/dpkg/alternatives/awk", WRITTEN),
+        (
+            *({}, {"var/lib/dpkg/alternatives/pip": "auto\n/usr/bin/pip\n\n/usr/bin/gawk\n1\n\n"}),
+            *("var/lib/dpkg/alternatives/pip", WRITTEN),
+        ),
+        ({}, {"etc/rc3.d/S01x": "-> /usr/bin/env"}, "etc/rc3.d/S01x", WRITTEN),
+        ({}, {"etc/localtime": "-> /usr/bin/env"}, "etc/localtime", WRITTEN),
+        ({}, {"etc/systemd/system/x": "-> /dev/null"}, "etc/systemd/system/x", ""),
         (
             *(MANUAL, {"var/lib/dpkg/alternatives/awk": f"manual\n{MORE}\n"}),
             *("var/lib/dpkg/alternatives/awk", ""),

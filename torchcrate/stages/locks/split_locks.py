@@ -241,17 +241,18 @@ def check_torch_lock(build: str, text: str) -> None:
 
 def has_compiler(torch_lock: str) -> bool:
     """Return whether NVIDIA has a compiler in wheels for the CUDA version of a torch lock."""
-    return release(pins(torch_lock).get("cuda-toolkit", "0")) >= (13,)
+    return release(pins(torch_lock).get("nvidia-cuda-runtime", "0")) >= (13,)
 
 
 def check_compiler(build: str, torch_lock: str, text: str) -> None:
     """Raise LockError if a locks/nvcc.<build>.txt is not NVIDIA's compiler for a torch lock."""
-    toolkit = release(pins(torch_lock)["cuda-toolkit"])
+    torch = pins(torch_lock)
+    toolkit = release(torch["nvidia-cuda-runtime"])
     lines = re.sub(r" \\\n +", " ", text).splitlines()
     found = [TORCH_PIN.fullmatch(line) for line in lines if not line.startswith("#")]
-    if not all(pin and pin["name"] in COMPILER and release(pin[2]) == toolkit for pin in found) or {
-        pin["name"] for pin in found
-    } != {*COMPILER}:
+    fits = all(pin and pin["name"] in COMPILER and release(pin[2]) == toolkit for pin in found)
+    fits = fits and {pin["name"] for pin in found} == {*COMPILER}
+    if not fits or any(torch.get(pin["name"], pin[2]) != pin[2] for pin in found):
         raise LockError(
             f"locks/nvcc.{build}.txt does not have the compiler of CUDA "
             f"{'.'.join(map(str, toolkit))}, with which the group {EXTENSIONS} is compiled: run "
