@@ -481,10 +481,11 @@ def change(command: str, words: list[str]) -> None:
     """Let Poetry add or remove packages: pyproject.toml and poetry.lock change, both or neither."""
     if not words:
         host.fail(f"say which package: `./crate {command} lightning`.")
-    files = [TOP / "pyproject.toml", TOP / "poetry.lock"]
-    before = {file: file.read_bytes() for file in files if file.is_file()}
+    files = [TOP / "pyproject.toml", TOP / "poetry.lock", TOP / "locks/settled.txt"]
+    files += [TOP / f"locks/nvcc.{build}.txt" for build in build_script.builds()]
+    before = {file: file.read_bytes() if file.is_file() else None for file in files}
     try:
-        split_locks.check_addresses(*words, *(text.decode() for text in before.values()))
+        split_locks.check_addresses(*words, *(text.decode() for text in before.values() if text))
         named = {split_locks.normalize(re.sub("^(-G|--group)=?", "", word)) for word in words}
         if command == "add" and split_locks.EXTENSIONS in named:
             with_build_group()
@@ -496,7 +497,9 @@ def change(command: str, words: list[str]) -> None:
         lock_compilers(build_script.builds())
     except BaseException as error:  # Ctrl-C too
         for file, content in before.items():
-            if file.read_bytes() != content:
+            if content is None:
+                file.unlink(missing_ok=True)
+            elif not file.is_file() or file.read_bytes() != content:
                 file.write_bytes(content)
         if isinstance(error, LockError):
             host.fail(str(error))

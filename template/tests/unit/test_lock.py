@@ -367,3 +367,29 @@ def test_build_group(monkeypatch, tmp_path, there):
     groups = split_locks.groups(tomllib.loads(file.read_text()))
     names = {"flit"} if there else {"setuptools", "wheel", "packaging", "ninja"}
     assert groups == {split_locks.EXTENSIONS_BUILD: names}
+
+
+def test_add_changes_all_or_nothing(monkeypatch, tmp_path):
+    """If the compiler of one build cannot be locked, every file is as it was."""
+    for name in ("locks/torch.cu130.txt", "pyproject.toml", "poetry.lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+
+    def poetry(command, cwd):
+        assert command[:3] == ["poetry", "add", "--lock"]
+        assert split_locks.EXTENSIONS_BUILD in (cwd / "pyproject.toml").read_text()
+        (cwd / "poetry.lock").write_text("package = []\n")
+
+    def compilers(builds):
+        for build in builds:
+            (tmp_path / f"locks/nvcc.{build}.txt").write_text("new")
+        raise LockError("no index answers")
+
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(lock, "TOP", tmp_path)
+    monkeypatch.setattr(lock.host, "run", poetry)
+    monkeypatch.setattr(lock, "lock_compilers", compilers)
+    monkeypatch.setattr(lock.build_script, "builds", lambda: ["cu130"])
+    with pytest.raises(SystemExit, match="no index answers"):
+        lock.change("add", ["-Gtorch_extensions", "mine"])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

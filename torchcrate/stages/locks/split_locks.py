@@ -486,7 +486,7 @@ def extensions(pyproject: dict, poetry_lock: dict, compiler: str = "") -> tuple[
     """
     named = groups(pyproject)
     packages = poetry_lock.get("package", [])
-    there = {normalize(package["name"]) for package in packages}
+    there = {normalize(package["name"]) for package in packages if is_wanted(package)}
     compiled = (named.get(EXTENSIONS, set()) & there) - set(ROOTS)
     if not compiled:
         return set(), "", ""
