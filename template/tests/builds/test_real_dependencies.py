@@ -47,6 +47,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) { m.def("twice", &twice); }
 """,
 }
 LIBRARIES = "libgl1\nlibglib2.0-0t64|libglib2.0-0\nlibsm6\nlibxext6\n"
+LIBRARIES += "g++\nlibpython3.11-dev\n"  # for torch.compile
 TRAINS = """
 import lightning, torch
 lightning.seed_everything(0)
@@ -134,6 +135,6 @@ def test_dependencies(built, docker_run, hold):
         assert done.stdout.strip().endswith(seen), done.stdout + done.stderr
     build_, locks = "torch/test_torch_build.py::", "torch/test_locked_packages.py"
     promises = (f"{build_}test_version", f"{build_}test_cuda_packages", locks)
-    promises += ("runtime/test_files.py", "runtime/test_slim.py")
+    promises += ("runtime/test_files.py", "runtime/test_slim.py", "torch/test_torch_compile.py")
     said = hold(built, True, *promises)
     assert set(said.values()) == {""}, said
