@@ -251,8 +251,8 @@ def test_project_size(project):
 
     assert len(names) <= 93
     assert len([name for name in names if not name.startswith("torchcrate/")]) <= 53
-    assert lines(names) <= 8802, sorted((lines([name]), name) for name in names)
-    assert lines(code) <= 7105
+    assert lines(names) <= 8841, sorted((lines([name]), name) for name in names)
+    assert lines(code) <= 7148
     assert lines(["README.md"]) <= 80
     assert len((TOP / "README.md").read_text().splitlines()) <= 110
     workflows = (TOP / ".github/workflows").glob("*.yml")

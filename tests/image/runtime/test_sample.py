@@ -16,6 +16,12 @@ images = TensorDataset(torch.ones(48, 3, 512, 512))
 batches = loader(images, batch_size=16, workers=2)
 print(batches.num_workers, sum(float(batch[:, 0, 0, 0].sum()) for (batch,) in batches))
 """
+# The threads that torch has after a training.
+THREADS = """
+from digits import train
+train.main(train.Settings(train.Path("/tmp/results"), epochs=1))
+print(train.torch.get_num_threads())
+"""
 
 
 def test_command(image, engine, seen):
@@ -42,10 +48,8 @@ def test_training(image, docker_run, seen):
 @pytest.mark.real
 def test_cpu_limit(image, docker_run, seen):
     """In a container with a limit of CPUs the sample starts no thread more."""
-    code = "from digits import train; train.main(train.Settings(train.Path('/tmp/r'), epochs=1))"
-    code += "; print(train.torch.get_num_threads())"
     options = ("--cpus=1", "--env=OMP_NUM_THREADS=2")
-    done = docker_run(image, "python", "-c", code, options=options)
+    done = docker_run(image, "python", "-c", THREADS, options=options)
     assert done.stdout.splitlines()[-1] == "1", done.stderr
     seen("1 thread with --cpus=1")
 
