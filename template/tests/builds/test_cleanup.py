@@ -23,9 +23,16 @@ def cached():
     They are small, and BuildKit keeps a second one if two builds of a folder follow closely.
     """
     command = ["docker", "buildx", "du", "--verbose"]
-    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    records = re.findall(r"^ID:\s+(\S+)$.*?^Description:\s+(.*?)$", listed, re.M | re.S)
-    assert {number for number, _ in records} == cache.cached(dict(os.environ))
+    deadline = time.monotonic() + 120
+    while True:
+        listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        records = re.findall(r"^ID:\s+(\S+)$.*?^Description:\s+(.*?)$", listed, re.M | re.S)
+        numbers, ours = {number for number, _ in records}, cache.cached(dict(os.environ))
+        if numbers == ours:
+            break
+        # BuildKit may be collecting garbage: on a full disk it does so after builds.
+        assert time.monotonic() < deadline, numbers ^ ours
+        time.sleep(1)
     return {number for number, what in records if not what.startswith("local source for ")}
 
 
