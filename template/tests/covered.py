@@ -36,7 +36,7 @@ INSTRUCTIONS = {
     "torch RUN": ("nothing is pruned", "another build of torch", "a CUDA package is missing"),
     "extensions FROM": PARENT,
     "extensions ARG": ARGUMENT,
-    "extensions RUN": "the stubs have no extension: builds/test_dependencies.py compiles one",
+    "extensions RUN": "the stubs have no extension: builds/test_extensions.py compiles one",
     "new FROM": NO_LAYER,
     "new COPY": "what it checks has tests of its own: unit/test_check_trees.py",
     "new ARG": ARGUMENT,
